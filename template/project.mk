@@ -1,0 +1,1 @@
+# Your own targets. A line "name: ## What it does" shows it in `make help`.

@@ -1,0 +1,61 @@
+"""Typed settings: strict, frozen, and every wrong key named."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from runtime.errors import ProjectError
+
+
+class Settings(BaseModel):
+    """The base of every settings class: a wrong type, value or key is an error, never a guess."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """Check values read from a file; `where` names file and section in the error."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ProjectError(explain(error, cls, where)) from None
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read the JSON string in which settings travel to a step."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ProjectError(explain(error, cls, "settings")) from None
+
+
+def explain(error: ValidationError, settings: type[BaseModel], where: str) -> str:
+    """One line per wrong key: where it stands, what is wrong, what it looks like it should be."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        place = f"{where}.{path}" if path else where
+        if problem["type"] == "extra_forbidden":
+            known = list(_fields_at(settings, problem["loc"][:-1]))
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            lines.append(f"{place}: unknown key; {hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{place}: missing; give it a value")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
+            lines.append(f"{place}: {message} (got {problem['input']!r})")
+    return "\n".join(lines)
+
+
+def _fields_at(settings: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        field = settings.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        settings = annotation
+    return list(settings.model_fields)

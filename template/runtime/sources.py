@@ -1,0 +1,217 @@
+"""Where data comes from: a scikit-learn data set, a file by path or URI, or a query.
+
+The forms of a source:
+
+- `sklearn:breast_cancer`: a data set that ships with scikit-learn
+- `data/churn.csv`, `data/parts/*.parquet`, `s3://bucket/churn.parquet`: CSV or Parquet by fsspec
+- `duckdb:` or `duckdb:data/warehouse.db`: a query by DuckDB, in memory or in a database file
+- `postgresql+psycopg://user:${DB_PASSWORD}@host/db`: a query by any SQLAlchemy URL
+
+`${NAME}` is read from the environment when the data is read, so that no secret is in a file.
+"""
+
+import hashlib
+import os
+import re
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from runtime.errors import ProjectError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SKLEARN = "sklearn:"
+DUCKDB = "duckdb:"
+# Schemes that fsspec opens; every other `scheme://` is taken for an SQLAlchemy URL.
+FILE_SCHEMES = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "hdfs", "memory"}
+EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
+
+
+def is_query(source: str) -> bool:
+    """Whether the source is a database, which needs a query."""
+    scheme = source.partition("://")[0] if "://" in source else ""
+    return source.startswith(DUCKDB) or bool(scheme and scheme.lower() not in FILE_SCHEMES)
+
+
+def check(source: str, query: str | None) -> None:
+    """Refuse a source that cannot work, before anything runs.
+
+    Raises:
+        ValueError: an unknown form, a query too many or too few, a password in clear.
+    """
+    if is_query(source):
+        if not query:
+            raise ValueError(f"{source!r} is a database: add the query to run")
+        password = urlsplit(source).password if "://" in source else None
+        if password and not re.fullmatch(r"\$\{\w+\}", password):
+            raise ValueError(
+                "a password is in the file: write ${DB_PASSWORD} and set that variable"
+            )
+        return
+    if query:
+        raise ValueError(f"{source!r} is not a database: remove the query")
+    if source.startswith(SKLEARN):
+        return
+    if not _suffix(source).endswith((".csv", ".csv.gz", ".parquet")):
+        raise ValueError(f"{source!r} must end in .csv, .csv.gz or .parquet")
+
+
+def fingerprint(source: str, query: str | None = None) -> str:
+    """The version of the data behind a source, found without reading it into memory.
+
+    A local file's version is the SHA-256 of its content; a remote one's is what its store says of
+    it (ETag, size, time of change). What stands behind a query cannot be known: each call gives a
+    new version, so that the query is run again.
+
+    Raises:
+        ProjectError: nothing is there, or the store does not answer.
+    """
+    if is_query(source):
+        return f"read-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    if source.startswith(SKLEARN):
+        return f"{source.removeprefix(SKLEARN)}-{metadata.version('scikit-learn')}"
+    digest = hashlib.sha256()
+    filesystem, paths = _files(source)
+    for path in paths:
+        digest.update(path.rpartition("/")[2].encode())
+        if "file" in _protocols(filesystem):
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            digest.update(str(filesystem.ukey(path)).encode())
+    return f"sha256-{digest.hexdigest()[:16]}"
+
+
+def read(source: str, query: str | None = None, *, max_bytes: int) -> "pd.DataFrame":
+    """Read a source into a frame, one row per example.
+
+    Raises:
+        ProjectError: it is missing, empty, unreadable or larger than `max_bytes`.
+    """
+    if source.startswith(SKLEARN):
+        return _read_sklearn(source.removeprefix(SKLEARN))
+    frame = _read_query(source, str(query)) if is_query(source) else _read_files(source, max_bytes)
+    if frame.empty:
+        raise ProjectError(f"{source!r} holds no rows: check the file, or the query's conditions")
+    return frame
+
+
+def _read_sklearn(name: str) -> "pd.DataFrame":
+    from sklearn import datasets
+
+    loader = getattr(datasets, f"load_{name}", None)
+    if loader is None:
+        known = sorted(n.removeprefix("load_") for n in dir(datasets) if n.startswith("load_"))
+        raise ProjectError(f"scikit-learn ships no data set {name!r}; it has {', '.join(known)}")
+    # Diabetes comes standardised unless asked otherwise; units are what a schema can check.
+    options = {"scaled": False} if name == "diabetes" else {}
+    bunch = loader(as_frame=True, **options)
+    frame: pd.DataFrame = bunch.frame
+    if "target_names" in bunch:
+        # Words instead of codes: what the model answers is then what a person reads.
+        frame["target"] = frame["target"].map(dict(enumerate(map(str, bunch.target_names))))
+    return frame
+
+
+def _read_files(source: str, max_bytes: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    filesystem, paths = _files(source)
+    size = sum(filesystem.size(path) or 0 for path in paths)
+    if size > max_bytes:
+        raise ProjectError(
+            f"{source!r} is {size / 2**20:.0f} MiB, more than max_size allows "
+            f"({max_bytes / 2**20:.0f} MiB): raise it, or read less"
+        )
+    frames = []
+    for path in paths:
+        with filesystem.open(path, "rb") as file:
+            try:
+                if ".csv" in _suffix(path):
+                    zipped = "gzip" if path.endswith(".gz") else None
+                    frames.append(pd.read_csv(file, compression=zipped))
+                else:
+                    frames.append(pd.read_parquet(file))
+            except (ValueError, OSError, EOFError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise ProjectError(f"{path!r} cannot be read: {reason}") from error
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_query(source: str, query: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        if source.startswith(DUCKDB):
+            import duckdb
+
+            database = source.removeprefix(DUCKDB)
+            if database and not os.path.exists(database):
+                raise ProjectError(f"there is no database file at {database!r}")
+            with duckdb.connect(database or ":memory:", read_only=bool(database)) as connection:
+                answer: pd.DataFrame = connection.sql(query).df()
+                return answer
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(_with_environment(source))
+        with engine.connect() as session:
+            return pd.read_sql_query(sqlalchemy.text(query), session)
+    except ModuleNotFoundError as error:
+        extra = "duckdb" if source.startswith(DUCKDB) else "sql"
+        raise ProjectError(
+            f'{error.name!r} is not installed: add "runtime[{extra}]" (and your database\'s '
+            "driver) to steps/ingest/pyproject.toml and run `make setup`"
+        ) from None
+    except ProjectError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ProjectError(f"the query on {_redacted(source)} failed: {reason}") from error
+
+
+def _files(source: str) -> tuple["object", list[str]]:
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(_with_environment(source))
+        paths = sorted(filesystem.glob(path)) if "*" in path else [path]
+        missing = [p for p in paths if not filesystem.isfile(p)] if paths else [path]
+    except ImportError:
+        scheme = source.partition("://")[0]
+        extra = EXTRAS.get(scheme)
+        what = f'"runtime[{extra}]"' if extra else f"the fsspec package for {scheme!r}"
+        raise ProjectError(
+            f"{source!r} needs a driver: add {what} to steps/ingest/pyproject.toml, "
+            "then `make setup`"
+        ) from None
+    except OSError as error:
+        raise ProjectError(f"{source!r} cannot be reached: {error}") from error
+    if missing:
+        raise ProjectError(f"there is no file at {missing[0]!r}: correct ingest.source in config/")
+    return filesystem, paths
+
+
+def _protocols(filesystem: "object") -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _suffix(source: str) -> str:
+    return source.partition("?")[0].lower()
+
+
+def _with_environment(text: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in os.environ:
+            raise ProjectError(f"the environment variable {name} is not set; {text!r} needs it")
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)
+
+
+def _redacted(source: str) -> str:
+    return re.sub(r"://[^@/]*@", "://…@", source)

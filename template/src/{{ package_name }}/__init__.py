@@ -1,0 +1,1 @@
+"""The science: data, features, model, evaluation. No KFP, no cloud."""

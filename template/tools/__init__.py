@@ -1,0 +1,1 @@
+"""The verbs behind `make`, one file each."""

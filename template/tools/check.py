@@ -1,0 +1,65 @@
+"""`make check`: everything that can be said about the project without running it."""
+
+import subprocess
+import time
+from collections.abc import Callable
+
+from rich.table import Table
+
+from runtime.errors import ProjectError
+from tools import screen
+from tools.project import ROOT, project
+from tools.screen import console
+
+
+def settings() -> None:
+    """All of config/, by the classes that will read it."""
+    for step in project().steps:
+        project().settings(step)
+    _ = project().images
+    for path in sorted((ROOT / "config/environments").glob("*.yaml")):
+        project().environment(path.stem)
+
+
+def command(*words: str) -> Callable[[], None]:
+    """A check that is another program."""
+
+    def run() -> None:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ProjectError((done.stdout + done.stderr).strip())
+
+    return run
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "settings": settings,
+    "lint": command("ruff", "check", "--quiet", "."),
+    "format": command("ruff", "format", "--check", "."),
+    "imports": command("lint-imports", "--no-logo"),
+    "lock file": command("uv", "lock", "--check", "--offline"),
+}
+
+
+def check() -> None:
+    """Run every check, and show all that is wrong before leaving."""
+    table = Table("check", "", box=None, pad_edge=False, header_style="dim")
+    table.add_column("seconds", justify="right")
+    problems = []
+    for name, run in CHECKS.items():
+        started = time.perf_counter()
+        try:
+            run()
+        except ProjectError as error:
+            problems.append(f"{name}:\n{error}")
+        seconds = f"{time.perf_counter() - started:.1f}"
+        wrong = problems and problems[-1].startswith(f"{name}:")
+        table.add_row(name, "[red]wrong[/]" if wrong else "[green]good[/]", seconds)
+    console.print(table)
+    if problems:
+        screen.fail("\n\n".join(problems) + "\n\n→ `make format` mends style; then `make check`.")
+    screen.what_next("`make test` runs the tests.")
+
+
+if __name__ == "__main__":
+    screen.start(check)

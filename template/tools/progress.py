@@ -1,0 +1,169 @@
+"""Watch a local KFP run: the state of each step as it changes, and a log file per step."""
+
+import io
+import logging
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kfp.local.graph_utils import topological_sort_tasks
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from tools.screen import console
+
+STYLES = {
+    "waiting": "dim",
+    "running": "bold cyan",
+    "ran": "green",
+    "cached": "blue",
+    "skipped": "dim",
+    "failed": "bold red",
+    "not reached": "dim",
+}
+# What kfp.local 2.17 says of a step; it has no other way to tell.
+_STARTED = re.compile(r"Executing task .*'(?P<component>[^']+)'")
+_FINISHED = re.compile(
+    r"Task .*'(?P<component>[^']+)'.* finished with status .*(?P<state>SUCCESS|FAILURE)"
+)
+_CACHED = re.compile(r"Task (?P<task>\S+) cache hit \(key=(?P<key>[0-9a-f]+)\)")
+_SKIPPED = re.compile(r"Skipping conditional task (?P<task>\S+)")
+
+
+@dataclass
+class Step:
+    """One task of the pipeline while it runs."""
+
+    name: str
+    component: str
+    spec: Any
+    parents: tuple[str, ...] = ()
+    state: str = "waiting"
+    seconds: float = 0.0
+    started: float = 0.0
+    log: Path | None = None
+    cache_key: str | None = None
+
+
+class Progress(logging.Filter, io.TextIOBase):
+    """A live table of steps, fed by kfp's log records; takes the place of standard output.
+
+    kfp removes the handlers of the root logger while it runs a step, but not its filters.
+    """
+
+    def __init__(self, pipeline_spec: Any, folder: Path) -> None:
+        logging.Filter.__init__(self)
+        self.steps = list(_steps(pipeline_spec, pipeline_spec.root.dag.tasks, ()))
+        self.folder = folder
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
+        self._log: io.TextIOBase | None = None
+        self._level = logging.WARNING
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._level = root.level
+        root.setLevel(logging.INFO)
+        root.addFilter(self)
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for step in self.steps:
+            if step.state == "running":
+                self._finish(step, "failed")
+            elif step.state == "waiting":
+                step.state = "not reached"
+        if console.is_terminal:
+            self._live.stop()
+        root = logging.getLogger()
+        root.removeFilter(self)
+        root.setLevel(self._level)
+
+    @property
+    def failed(self) -> Step | None:
+        """The step that failed, or None."""
+        return next((step for step in self.steps if step.state == "failed"), None)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Read an event from kfp's log, and show none of it."""
+        message = record.getMessage()
+        if match := _STARTED.search(message):
+            self._start(self._step(match["component"]))
+        elif match := _FINISHED.search(message):
+            state = "ran" if match["state"] == "SUCCESS" else "failed"
+            self._finish(self._step(match["component"]), state)
+        elif match := _CACHED.search(message):
+            step = next(step for step in self.steps if step.name == match["task"])
+            step.cache_key = match["key"]
+            self._finish(step, "cached")
+        elif match := _SKIPPED.search(message):
+            for step in self.steps:
+                if match["task"] in (step.name, *step.parents):
+                    self._finish(step, "skipped")
+        return False
+
+    def write(self, text: str) -> int:
+        """Standard output of the step that runs."""
+        if self._log is not None:
+            self._log.write(text)
+            self._log.flush()
+        return len(text)
+
+    def _step(self, component: str) -> Step:
+        # A component used twice stands for the first of its tasks that is not done.
+        return next(
+            step
+            for step in self.steps
+            if step.component == component and step.state in ("waiting", "running")
+        )
+
+    def _start(self, step: Step) -> None:
+        step.state, step.started = "running", time.perf_counter()
+        step.log = self.folder / f"{step.name}.log"
+        self._log = step.log.open("w")
+
+    def _finish(self, step: Step, state: str) -> None:
+        if step.started:
+            step.seconds = time.perf_counter() - step.started
+        step.state = state
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if not console.is_terminal:
+            console.print(f"{step.name:<20} {state:<12} {_seconds(step)}")
+
+    def _table(self) -> Table:
+        table = Table("step", "state", box=None, pad_edge=False, header_style="dim")
+        table.add_column("seconds", justify="right")
+        for step in self.steps:
+            style = STYLES[step.state]
+            state = Spinner("dots", "running") if step.state == "running" else step.state
+            table.add_row(step.name, state, _seconds(step), style=style)
+        return table
+
+
+def _seconds(step: Step) -> str:
+    if step.state == "running":
+        return f"{time.perf_counter() - step.started:.1f}"
+    return f"{step.seconds:.1f}" if step.seconds else ""
+
+
+def _steps(spec: Any, tasks: Any, parents: tuple[str, ...]) -> Iterator[Step]:
+    for name in reversed(topological_sort_tasks(tasks)):
+        component_name = tasks[name].component_ref.name
+        component = spec.components[component_name]
+        if component.WhichOneof("implementation") == "dag":
+            yield from _steps(spec, component.dag.tasks, (*parents, name))
+        else:
+            yield Step(name, component_name.removeprefix("comp-"), component, parents)

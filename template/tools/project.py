@@ -1,0 +1,124 @@
+"""The project's own facts: names, settings, environments."""
+
+import importlib
+import tomllib
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from runtime.errors import ProjectError
+from runtime.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS_CLASS = "StepSettings"
+
+
+class ImageSettings(Settings):
+    """The `images` section of config/project.yaml."""
+
+    epoch: int = Field(default=0, ge=0)
+    """Part of every tag: raised to build all images again."""
+    base_image: str = "python:3.11-slim-bookworm"
+    """What every image starts from: a mirror's copy, or one with CUDA."""
+
+
+class Environment(Settings):
+    """A target to run on: one file of config/environments/."""
+
+    artifact_root: str
+    """Folder or URI of what runs write."""
+    model_store: str
+    """Folder or URI of registered models."""
+    registry: str = ""
+    """Prefix of image names, such as `ghcr.io/my-team`."""
+
+
+class Project:
+    """What is written in pyproject.toml and config/, checked when it is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def name(self) -> str:
+        """The name that images, pipelines and Kubernetes objects start with."""
+        with (self.root / "pyproject.toml").open("rb") as file:
+            name: str = tomllib.load(file)["project"]["name"]
+        return name
+
+    @property
+    def package(self) -> str:
+        """The Python package below src/."""
+        return self.name.replace("-", "_")
+
+    @cached_property
+    def steps(self) -> list[str]:
+        """The folders of steps/ that hold a component, in alphabetical order."""
+        return sorted(path.parent.name for path in self.root.glob("steps/*/component.py"))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config/project.yaml as it stands; every section belongs to a step, or is `images`."""
+        config = self._read_yaml("config/project.yaml")
+        unknown = sorted(config.keys() - {*self.steps, "images"})
+        if unknown:
+            raise ProjectError(
+                f"config/project.yaml: {unknown[0]!r} is neither a step nor `images`; "
+                f"the steps are {', '.join(self.steps)}"
+            )
+        return config
+
+    @property
+    def images(self) -> ImageSettings:
+        """How images are made."""
+        section = self.config.get("images") or {}
+        return ImageSettings.parse(section, where="config/project.yaml: images")
+
+    def settings(self, step: str) -> Settings:
+        """The checked settings of a step: its section, read by the class in its settings.py."""
+        module = importlib.import_module(f"steps.{step}.settings")
+        kind = getattr(module, SETTINGS_CLASS, None)
+        if kind is None:
+            raise ProjectError(f"steps/{step}/settings.py must define the class {SETTINGS_CLASS}")
+        settings: Settings = kind.parse(self._section(step), where=f"config/project.yaml: {step}")
+        return settings
+
+    def environment(self, name: str) -> Environment:
+        """The checked settings of an environment."""
+        folder = "config/environments"
+        known = sorted(path.stem for path in (self.root / folder).glob("*.yaml"))
+        if name not in known:
+            raise ProjectError(
+                f"there is no environment {name!r}: ENV is one of {', '.join(known)}"
+            )
+        path = f"{folder}/{name}.yaml"
+        return Environment.parse(self._read_yaml(path), where=path)
+
+    def _section(self, step: str) -> dict[str, Any]:
+        section = self.config.get(step) or {}
+        if not isinstance(section, dict):
+            raise ProjectError(f"config/project.yaml: {step} must hold keys and values")
+        return section
+
+    def _read_yaml(self, path: str) -> dict[str, Any]:
+        try:
+            content = yaml.safe_load((self.root / path).read_text())
+        except FileNotFoundError:
+            raise ProjectError(f"{path} is missing: bring it back from git") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f" line {mark.line + 1}" if mark else ""
+            problem = getattr(error, "problem", None) or "it cannot be read"
+            raise ProjectError(f"{path}{line}: not valid YAML: {problem}") from None
+        if not isinstance(content, dict):
+            raise ProjectError(f"{path}: must hold keys and values")
+        return content
+
+
+@cache
+def project(root: Path = ROOT) -> Project:
+    """The project at `root`, read once."""
+    return Project(root)

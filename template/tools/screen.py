@@ -1,0 +1,45 @@
+"""What a person sees: colours, errors in one sentence, no traceback for their own mistake."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from runtime.errors import ProjectError
+
+INTERRUPTED = 130
+# Bound to the streams as they are now: `make run` gives standard output to the steps.
+console = Console(file=sys.stdout, highlight=False)
+_errors = Console(file=sys.stderr, highlight=False)
+
+
+def start(verb: Callable[..., Any]) -> NoReturn:
+    """Run a verb with the arguments of the command line and leave with its exit code."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(verb)
+    try:
+        app()
+    except ProjectError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("stopped", code=INTERRUPTED)
+    sys.exit(0)
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
+    """Show what is wrong and leave."""
+    _errors.print(f"[bold red]✗[/] {escape(message)}", soft_wrap=True)
+    sys.exit(code)
+
+
+def what_next(*lines: str) -> None:
+    """The last lines of every verb."""
+    for line in lines:
+        console.print(f"[bold green]→[/] {line}", soft_wrap=True)
+
+
+def escape(text: str) -> str:
+    """Text in which rich sees no markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,173 @@
+"""The questions: their fixed names and order, what they accept, and that no answer is ignored."""
+
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+import yaml
+from conftest import ROOT, Questions, Template
+from jinja2 import meta
+
+# Renaming or moving one resets its answer in every project.
+QUESTIONS = {
+    "project_name": "My Model",
+    "project_description": "Trains and evaluates a model with Kubeflow Pipelines.",
+    "project_owner": "my-team",
+    "model_task": "classification",
+    "model_framework": "scikit-learn",
+    "extra_steps": [],
+}
+CHOICES = {
+    "model_task": ["classification", "regression"],
+    "model_framework": ["scikit-learn", "xgboost"],
+}
+DERIVED = [
+    "reserved_names",
+    "package_name",
+    "project_slug",
+    "project_description_escaped",
+    "core_steps",
+    "steps",
+    "files",
+]
+
+ACCEPTED: dict[str, list[Any]] = {
+    "project_name": ["My Model", "7", "Crédit", 'The "best" \\ model', "🦆 1", "שלום x"],
+    "project_description": ["One.", "Wie schön!", 'A "quoted" \\ word', "5 % of $ 3", "予測"],
+    "project_owner": ["a", "my-team", "MyOrg2", "a1-b2-c3", "octocat_acme", "x" * 39],
+    "extra_steps": [[], ["tune"], ["clean_text", "tune"], ["s3"], ["a" * 30], ["match"]],
+}
+# fmt: off
+REFUSED: dict[str, list[Any]] = {
+    "project_name": [
+        "", " ", "日本語", "é", "_", "a\nb", "a\tb", "a\x00", "a\x85b", "a\u2028b", "a\u202eb",
+        "a\ud800", "a ${b}", "a %{b}",
+    ],
+    "project_description": ["", "  ", "one\ntwo", "a\rb", "a\x7f", "${x}", "%{ if }"],
+    "project_owner": [
+        "", "my team", "-a", "a-", "a--b", "a/b", "@a", "é", "a\n", "x" * 40,
+        "https://github.com/a",
+    ],
+    "extra_steps": [
+        "tune", {"tune": 1}, None, 3, [1], [True], [None], [["a"]],
+        ["Tune"], [""], ["clean-text"], ["1st"], ["_a"], ["a_"], ["a__b"], ["a b"], ["é"], ["a\n"],
+        ["../x"], ["a" * 31], ["class"], ["is"], ["train"], ["ingest", "tune"], ["tune", "tune"],
+    ],
+}
+# fmt: on
+
+
+def pairs(table: dict[str, list[Any]]) -> list[tuple[str, Any]]:
+    """List a table's questions and answers."""
+    return [(name, answer) for name, answers in table.items() for answer in answers]
+
+
+def test_names_order_and_defaults(questions: Questions) -> None:
+    """The questions are these, in this order."""
+    assert {name: questions.all[name]["default"] for name in questions.answered} == QUESTIONS
+    assert questions.answered == list(QUESTIONS)
+    assert [name for name in questions.all if name not in QUESTIONS] == DERIVED
+
+
+def test_choices(questions: Questions) -> None:
+    """The choices are these, in this order."""
+    choices = {}
+    for name in questions.answered:
+        if listed := questions.all[name].get("choices"):
+            choices[name] = list(listed.values() if isinstance(listed, dict) else listed)
+    assert choices == CHOICES
+
+
+def test_defaults_are_valid(questions: Questions) -> None:
+    """Pressing Enter is always right."""
+    for name, default in QUESTIONS.items():
+        if "validator" in questions.all[name]:
+            assert questions.complaint(name, default) == ""
+
+
+def test_free_answers_are_validated(questions: Questions) -> None:
+    """Only a choice needs no validator."""
+    for name in questions.answered:
+        assert ("choices" in questions.all[name]) != ("validator" in questions.all[name])
+
+
+def test_help(questions: Questions) -> None:
+    """One question; then where the answer shows up and whether it can change."""
+    for name in questions.answered:
+        question, where = questions.all[name]["help"].splitlines()
+        assert question.endswith("?")
+        assert question.count("?") == 1
+        assert where.endswith((".", ": make step"))
+
+
+@pytest.mark.parametrize(("name", "answer"), pairs(ACCEPTED))
+def test_accepted(questions: Questions, name: str, answer: Any) -> None:
+    """A sensible answer passes."""
+    assert questions.complaint(name, answer) == ""
+
+
+@pytest.mark.parametrize(("name", "answer"), pairs(REFUSED))
+def test_refused(questions: Questions, name: str, answer: Any) -> None:
+    """A refusal says what to type instead."""
+    assert questions.complaint(name, answer).startswith(("Type ", "Leave out "))
+
+
+def test_copier_refuses_too(template: Template, tmp_path: Path) -> None:
+    """The validators are in force, for what is not asked as well."""
+    for answers in ({"project_name": "日本語"}, {"extra_steps": ["Bad Name"]}, {"model_task": "x"}):
+        with pytest.raises(ValueError, match=r"Type a name|Type each step|Invalid choice"):
+            template.render(tmp_path / "project", **answers)
+        assert not (tmp_path / "project").exists()
+
+
+def test_answers_are_recorded(template: Template, tmp_path: Path) -> None:
+    """The answers file has every answer and, of what is derived, the package: it must not move."""
+    given = {
+        "project_name": "Duck 🦆",
+        "project_description": 'Counts "ducks".',
+        "project_owner": "pond",
+        "model_task": "regression",
+        "model_framework": "xgboost",
+        "extra_steps": ["clean_text", "tune"],
+    }
+    project = template.render(tmp_path / "project", **given)
+    recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert recorded.pop("_commit")
+    assert recorded.pop("_src_path") == str(template.path)
+    assert recorded == given | {"package_name": "duck"}
+
+
+def test_extra_steps_are_not_asked(template: Template, tmp_path: Path) -> None:
+    """Without a terminal a question would be an error; this one takes its default."""
+    answers = {name: value for name, value in QUESTIONS.items() if name != "extra_steps"}
+    path = str(template.path)
+    copier.run_copy(path, tmp_path / "project", answers, vcs_ref="HEAD", quiet=True)
+    recorded = yaml.safe_load((tmp_path / "project/.copier-answers.yml").read_text())
+    assert recorded["extra_steps"] == []
+
+
+def test_extra_steps_as_text(template: Template, tmp_path: Path) -> None:
+    """As `--data 'extra_steps=[tune]'` on the command line passes it."""
+    project = template.render(tmp_path / "project", extra_steps="[tune]")
+    assert (project / "steps" / "tune" / "component.py").is_file()
+
+
+def test_no_answer_is_ignored(questions: Questions) -> None:
+    """Every question's name, or one derived from it, is in a file or a path of the template."""
+
+    def names(text: str) -> set[str]:
+        return set(meta.find_undeclared_variables(questions.jinja.parse(text)))
+
+    used: set[str] = set()
+    for file in (ROOT / "template").rglob("*"):
+        for part in file.relative_to(ROOT / "template").parts:
+            used |= names(part)
+        if file.suffix == ".jinja":
+            used |= names(file.read_text(encoding="utf-8"))
+    for name in reversed(list(questions.all)):
+        default = questions.all[name]["default"]
+        if name in used and isinstance(default, str):
+            used |= names(default)
+    # The ownership table is for the exclusions in 90-files.yml and for the hooks.
+    assert set(questions.all) - used <= {"files"}
