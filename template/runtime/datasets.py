@@ -8,8 +8,11 @@ import pandas as pd
 
 
 def write(frame: pd.DataFrame, path: str) -> dict[str, Any]:
-    """Write a frame and return its `sha256` (of the file) and number of `rows`."""
-    frame.to_parquet(path, index=False)
+    """Write a frame and return its `sha256` (of the file) and number of `rows`.
+
+    The index is kept: it says which row of the source an example was.
+    """
+    frame.to_parquet(path)
     with Path(path).open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "rows": len(frame)}
 

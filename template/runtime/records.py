@@ -5,6 +5,9 @@ from typing import Any, Literal, Self
 
 from runtime.settings import Settings
 
+RunState = Literal["succeeded", "failed", "interrupted"]
+StepState = Literal["ran", "cached", "skipped", "failed", "not reached"]
+
 
 class Lineage(Settings):
     """Where a run comes from. Travels to `register` as one JSON string."""
@@ -77,7 +80,7 @@ class Artifact(Settings):
 class StepRecord(Settings):
     """One step of a run."""
 
-    state: Literal["ran", "cached", "skipped", "failed", "not reached"]
+    state: StepState
     seconds: float
     image: str | None
     log: str | None
@@ -94,7 +97,7 @@ class RunRecord(Settings):
     pipeline: str
     runner: str
     environment: str
-    state: Literal["succeeded", "failed", "interrupted"]
+    state: RunState
     started_at: str
     """UTC, ISO 8601."""
     seconds: float

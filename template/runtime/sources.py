@@ -22,6 +22,7 @@ from runtime.errors import ProjectError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from fsspec import AbstractFileSystem
 
 SKLEARN = "sklearn:"
 DUCKDB = "duckdb:"
@@ -128,11 +129,10 @@ def _read_files(source: str, max_bytes: int) -> "pd.DataFrame":
         )
     frames = []
     for path in paths:
-        with filesystem.open(path, "rb") as file:
+        with filesystem.open(path, "rb", compression="infer") as file:
             try:
                 if ".csv" in _suffix(path):
-                    zipped = "gzip" if path.endswith(".gz") else None
-                    frames.append(pd.read_csv(file, compression=zipped))
+                    frames.append(pd.read_csv(file))
                 else:
                     frames.append(pd.read_parquet(file))
             except (ValueError, OSError, EOFError) as error:
@@ -172,7 +172,7 @@ def _read_query(source: str, query: str) -> "pd.DataFrame":
         raise ProjectError(f"the query on {_redacted(source)} failed: {reason}") from error
 
 
-def _files(source: str) -> tuple["object", list[str]]:
+def _files(source: str) -> tuple["AbstractFileSystem", list[str]]:
     import fsspec
 
     try:
@@ -194,7 +194,7 @@ def _files(source: str) -> tuple["object", list[str]]:
     return filesystem, paths
 
 
-def _protocols(filesystem: "object") -> tuple[str, ...]:
+def _protocols(filesystem: "AbstractFileSystem") -> tuple[str, ...]:
     protocol = filesystem.protocol
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 

@@ -26,6 +26,8 @@ STYLES = {
     "failed": "bold red",
     "not reached": "dim",
 }
+# Written by kfp in front of every line of a step.
+INDENT = " " * 4
 # What kfp.local 2.17 says of a step; it has no other way to tell.
 _STARTED = re.compile(r"Executing task .*'(?P<component>[^']+)'")
 _FINISHED = re.compile(
@@ -115,7 +117,7 @@ class Progress(logging.Filter, io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Standard output of the step that runs."""
-        if self._log is not None:
+        if self._log is not None and text != INDENT:
             self._log.write(text)
             self._log.flush()
         return len(text)

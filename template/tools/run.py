@@ -18,16 +18,13 @@ from rich.table import Table
 
 from runtime import sources
 from runtime.errors import ProjectError
-from runtime.records import Lineage, RunRecord
+from runtime.records import Lineage, RunRecord, RunState
 from runtime.store import ModelStore
 from tools import images, screen
 from tools.project import ROOT, Environment, project
 
 if TYPE_CHECKING:
     from tools.progress import Progress, Step
-
-# The process is short and most of it is imports, of which collecting garbage is a tenth.
-gc.disable()
 
 SETTINGS_SUFFIX = "_settings"
 LOG_LINES_SHOWN = 12
@@ -39,6 +36,8 @@ def run(
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
 ) -> None:
     """Run a pipeline in processes of this machine; a step that has not changed is not run again."""
+    # A short process, most of it imports, of which collecting garbage would be a tenth.
+    gc.disable()
     refuse_path(ROOT)
     images.prefetch(project().steps)
     from tools import outputs
@@ -59,7 +58,7 @@ def run(
     progress = Progress(definition.pipeline_spec, folder)
     try:
         execute(definition, arguments, artifacts, progress)
-        state = "failed" if progress.failed else "succeeded"
+        state: RunState = "failed" if progress.failed else "succeeded"
     except KeyboardInterrupt:
         state = "interrupted"
     steps = outputs.records(

@@ -1,5 +1,7 @@
 """What a person sees: colours, errors in one sentence, no traceback for their own mistake."""
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -9,29 +11,31 @@ from rich.console import Console
 
 from runtime.errors import ProjectError
 
-INTERRUPTED = 130
 # Bound to the streams as they are now: `make run` gives standard output to the steps.
 console = Console(file=sys.stdout, highlight=False)
 _errors = Console(file=sys.stderr, highlight=False)
 
 
 def start(verb: Callable[..., Any]) -> NoReturn:
-    """Run a verb with the arguments of the command line and leave with its exit code."""
+    """Run a verb with the arguments of the command line and leave with its exit code.
+
+    Typer leaves with 2 after a wrong argument, and with 130 after Ctrl-C.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(verb)
+    # At exit Python would look through every object once more; the process ends anyway.
+    atexit.register(gc.freeze)
     try:
         app()
     except ProjectError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        fail("stopped", code=INTERRUPTED)
     sys.exit(0)
 
 
-def fail(message: str, *, code: int = 1) -> NoReturn:
+def fail(message: str) -> NoReturn:
     """Show what is wrong and leave."""
     _errors.print(f"[bold red]✗[/] {escape(message)}", soft_wrap=True)
-    sys.exit(code)
+    sys.exit(1)
 
 
 def what_next(*lines: str) -> None:

@@ -1,0 +1,1 @@
+"""The maintainers' commands, one file each: run them by make."""

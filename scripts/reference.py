@@ -1,0 +1,66 @@
+"""`make reference`: the pages of docs/reference, made from the questions."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts import screen
+from scripts.repository import ROOT
+
+FOLDER = "docs/reference"
+WHOSE = {
+    "managed": "an update rewrites it; a team makes its change elsewhere",
+    "shared": "both edit it; an update merges line by line",
+    "owned": "the team's from the first copy on; no update touches it",
+}
+
+
+def read(pattern: str) -> dict[str, Any]:
+    """Read the questions of the files that match, in the order in which they are asked."""
+    found: dict[str, Any] = {}
+    for path in sorted((ROOT / "questions").glob(pattern)):
+        content = yaml.safe_load(path.read_text("utf-8"))
+        found |= {name: value for name, value in content.items() if not name.startswith("_")}
+    return found
+
+
+def questions() -> str:
+    """Describe each question: type, choices, default, and what it decides."""
+    lines = ["# Questions", "", "| question | type or choices | default | what it decides |"]
+    lines.append("|---|---|---|---|")
+    for name, details in read("[1-5]0-*.yml").items():
+        choices = details.get("choices")
+        values = choices.values() if isinstance(choices, dict) else choices
+        kind = ", ".join(f"`{value}`" for value in values) if values else details["type"]
+        asked = "" if details.get("ask", True) else " (not asked)"
+        _, _, decides = details["help"].partition("\n")
+        lines.append(f"| `{name}`{asked} | {kind} | {details['default']} | {decides.strip()} |")
+    return "\n".join([*lines, ""])
+
+
+def files() -> str:
+    """Show the ownership table."""
+    lines = ["# Files and their owners", ""]
+    lines += [f"- **{name}**: {meaning}" for name, meaning in WHOSE.items()]
+    lines += ["", "| file | class | since | where a team changes it instead |", "|---|---|---|---|"]
+    for row in read("90-files.yml")["files"]["default"]:
+        since = ".".join(map(str, row["since"]))
+        lines.append(f"| `{row['path']}` | {row['class']} | {since} | {row.get('extend', '')} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"questions.md": questions, "files.md": files}
+
+
+def reference() -> None:
+    """Write every page anew."""
+    for name, page in PAGES.items():
+        path = Path(ROOT) / FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(), "utf-8")
+    screen.what_next(f"git diff {FOLDER}")
+
+
+if __name__ == "__main__":
+    screen.start(reference)

@@ -1,0 +1,42 @@
+"""What a person sees: a sentence per mistake, an exit code that says the same, what comes next."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+console = Console(highlight=False)
+_errors = Console(stderr=True, highlight=False)
+
+
+class Refused(Exception):
+    """A sentence for the user: what is wrong, and what to do about it."""
+
+
+def start(command: Callable[..., Any]) -> NoReturn:
+    """Run a command with the arguments of the command line and leave with its exit code.
+
+    Typer leaves with 130 after Ctrl-C.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        app()
+    except Refused as refusal:
+        _errors.print("[bold red]✗[/]", end=" ")
+        _errors.print(str(refusal), markup=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def say(message: str) -> None:
+    """Show a line as it is: paths may hold what rich takes for markup."""
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def what_next(*lines: str) -> None:
+    """Show the last lines of a command."""
+    for line in lines:
+        console.print("[bold green]→[/]", end=" ")
+        say(line)
