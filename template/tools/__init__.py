@@ -1,1 +1,15 @@
 """The verbs behind `make`, one file each."""
+
+import sys
+from types import TracebackType
+
+
+def _without_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Keep quiet about Ctrl-C, which may come before a verb can handle it."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _without_traceback

@@ -1,0 +1,91 @@
+"""What the documents say holds: their commands run, in that order, and their tables are current."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Template, commit, git
+from projects import machine
+
+from scripts import reference
+
+BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
+PAGES = [path for path in ROOT.rglob("*.md") if not {".venv", "template"} & set(path.parts)]
+
+
+def commands(page: Path) -> str:
+    """Return what a page tells its reader to type. A person answers the prompts; here, Enter."""
+    text = "\n".join(match["commands"] for match in BLOCK.finditer(page.read_text("utf-8")))
+    assert text, page
+    return text.replace("uvx copier copy", "copier copy --defaults")
+
+
+def follow(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Type what a page says, and stop at the first command that fails."""
+    environment = machine()
+    path = subprocess.check_output(["bash", "-c", "dirname $(command -v copier)"], text=True)
+    environment = {**environment, "PATH": f"{environment['PATH']}:{path.strip()}"}
+    return subprocess.run(
+        ["bash", "-euxc", commands(page)],
+        cwd=folder,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_reference_is_current(name: str) -> None:
+    assert (ROOT / reference.FOLDER / name).read_text("utf-8") == reference.PAGES[name](), (
+        "run make reference"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(page.read_text("utf-8")):
+        assert (page.parent / match["target"]).exists(), match["target"]
+
+
+def test_links_of_a_project_lead_somewhere(default_project: Path) -> None:
+    for page in default_project.rglob("*.md"):
+        for match in LINK.finditer(page.read_text("utf-8")):
+            assert (page.parent / match["target"]).exists(), f"{page.name}: {match['target']}"
+
+
+@pytest.mark.project
+@pytest.mark.xdist_group("tutorial")
+def test_tutorial(draft: Template) -> None:
+    done = follow(ROOT / "docs/tutorials/first-model.md", draft.path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    project = draft.path.parent / "my-model"
+    assert git(project, "status", "--porcelain") == ""
+    assert len(list(project.glob("artifacts/models/*/record.json"))) == 1
+
+
+@pytest.mark.project
+@pytest.mark.xdist_group("tutorial")
+def test_update_of_a_project(draft: Template, tmp_path: Path) -> None:
+    project = draft.project(tmp_path / "project")
+    (draft.path / "template/docs/new.md").write_text("New\n", encoding="utf-8")
+    commit(draft.path, tag="1000.0.0")
+    done = follow(ROOT / "docs/how-to/update-a-project.md", project.path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project.path / "docs/new.md").exists()
+    assert (project.path / "steps/clean_text/Dockerfile").exists()
+
+
+def test_defaults_of_a_company(
+    draft: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/how-to/company-defaults.md").read_text("utf-8")
+    settings = tmp_path / "settings.yml"
+    settings.write_text(page.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
+    project = draft.project(tmp_path / "project")
+    assert "project_owner: acme" in project.read(".copier-answers.yml")
+    assert "model_framework: xgboost" in project.read(".copier-answers.yml")
