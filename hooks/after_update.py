@@ -36,7 +36,7 @@ def conflicts(project: Path, rows: list[Row]) -> list[str]:
         row = row_of(path, rows)
         advice = "edit it to what it should be, then git add it."
         if row and row.owner == "managed":
-            advice = f"it is the platform's: keep the new side, and make your change in {row.extend}."
+            advice = f"it is the platform's: keep the new side, and change {row.extend}."
         problems.append(f"{path} has a conflict: {advice}")
     # A .gitignore may well name *.rej, so ignored ones are looked for too.
     return problems + [

@@ -190,7 +190,7 @@ def test_conflicts_and_rejects(project: Project, snapshot: Path) -> None:
     lost(
         project,
         snapshot,
-        "Makefile has a conflict: it is the platform's: keep the new side, and make your change in",
+        "Makefile has a conflict: it is the platform's: keep the new side, and change",
         "README.md has a conflict: edit it",
         "pyproject.toml.rej holds changes that did not apply",
     )

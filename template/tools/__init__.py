@@ -7,8 +7,10 @@ from types import TracebackType
 def _without_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Keep quiet about Ctrl-C, which may come before a verb can handle it."""
-    if not issubclass(kind, KeyboardInterrupt):
+    """Say one word about Ctrl-C, which may come before a verb can handle it."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("✗ stopped", file=sys.stderr)
+    else:
         sys.__excepthook__(kind, error, traceback)
 
 

@@ -36,6 +36,19 @@ class Environment(Settings):
     """Prefix of image names, such as `ghcr.io/my-team`."""
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would quietly take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 class Project:
     """What is written in pyproject.toml and config/, checked when it is asked for."""
 
@@ -105,14 +118,14 @@ class Project:
 
     def _read_yaml(self, path: str) -> dict[str, Any]:
         try:
-            content = yaml.safe_load((self.root / path).read_text())
+            content = yaml.load((self.root / path).read_text(), Loader=_StrictLoader)  # noqa: S506
         except FileNotFoundError:
             raise ProjectError(f"{path} is missing: bring it back from git") from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f" line {mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or "it cannot be read"
-            raise ProjectError(f"{path}{line}: not valid YAML: {problem}") from None
+            raise ProjectError(f"{path}{line}: {problem}") from None
         if not isinstance(content, dict):
             raise ProjectError(f"{path}: must hold keys and values")
         return content

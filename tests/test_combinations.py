@@ -1,0 +1,78 @@
+"""All combinations of answers, lightly: generated, parsed, linted, nothing of Jinja left."""
+
+import itertools
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Questions, Template
+from projects import Generated, flavour, life, restored
+from pytest_copie.plugin import Copie
+
+JINJA = ("{{", "}}", "{%", "%}", "{#", "#}")
+
+
+def combinations() -> list[Any]:
+    """Combine every choice of every question about the model, without an extra step and with one."""
+    text = (Path(__file__).parent.parent / "questions/20-model.yml").read_text("utf-8")
+    questions = yaml.safe_load(text)
+    choices = {}
+    for name, question in questions.items():
+        given = question.get("choices", [])
+        choices[name] = list(given.values()) if isinstance(given, dict) else given
+    choices["extra_steps"] = [[], ["clean_text"]]
+    return [
+        pytest.param(dict(zip(choices, values, strict=True)), id="-".join(map(str, values)))
+        for values in itertools.product(*choices.values())
+    ]
+
+
+@pytest.mark.parametrize("answers", combinations())
+def test_combination(answers: dict[str, Any], template: Template, tmp_path: Path) -> None:
+    """Every file is what its name says, and in the project's own style."""
+    project = template.render(tmp_path / "project", **answers)
+    for path in (path for path in project.rglob("*") if path.is_file()):
+        text = path.read_text("utf-8")
+        found = [mark for mark in JINJA if mark in text]
+        assert not found or path.suffix == ".ipynb", f"{path} holds {found}"
+        if path.suffix == ".py":
+            compile(text, path, "exec")
+        elif path.suffix in {".yaml", ".yml"}:
+            list(yaml.safe_load_all(text))
+        elif path.suffix == ".toml":
+            tomllib.loads(text)
+    ruff("check", project)
+    ruff("format", project, "--check")
+
+
+def ruff(verb: str, project: Path, *options: str) -> None:
+    """Run ruff by the project's settings."""
+    command = ["ruff", verb, "--no-cache", *options, "."]
+    done = subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_choice_has_a_flavour(questions: Questions) -> None:
+    """What is offered is run in full somewhere."""
+    from scripts.render import answers, names
+
+    run = [questions.derive(**answers(name)) for name in names()]
+    for name, question in questions.all.items():
+        given = question.get("choices", [])
+        for choice in given.values() if isinstance(given, dict) else given:
+            assert any(choice == values[name] for values in run), f"{name}: {choice}"
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("name", [flavour("laptop")])
+def test_an_extra_step(name: str, template: Template, copie_session: Copie, tmp_path: Path) -> None:
+    """The files of an extra step pass the project's own checks and tests."""
+    extended = template.render(tmp_path / "extended", extra_steps=["clean_text"])
+    with restored(life(name, template, copie_session).project) as project:
+        assert isinstance(project, Generated)
+        (extended / "steps/clean_text").rename(project.path / "steps/clean_text")
+        project.make("setup", "check").succeeded()
+        project.make("test", "ARGS=steps/clean_text tests/contracts").succeeded()
