@@ -47,7 +47,9 @@ def explain(error: ValidationError, settings: type[BaseModel], where: str) -> st
         else:
             message = problem["msg"].removeprefix("Value error, ")
             message = message[0].lower() + message[1:]
-            lines.append(f"{place}: {message} (got {problem['input']!r})")
+            # A whole section is not shown: something in it may be a secret.
+            single = isinstance(problem["input"], str | int | float | None)
+            lines.append(f"{place}: {message}" + single * f" (got {problem['input']!r})")
     return "\n".join(lines)
 
 

@@ -43,21 +43,22 @@ def check(source: str, query: str | None) -> None:
     Raises:
         ValueError: an unknown form, a query too many or too few, a password in clear.
     """
+    shown = _redacted(source)
+    password = urlsplit(source).password if "://" in source else None
+    if password and not re.fullmatch(r"\$\{\w+\}", password):
+        raise ValueError(
+            f"a password is in {shown!r}: write ${{DB_PASSWORD}} and set that variable"
+        )
     if is_query(source):
         if not query:
-            raise ValueError(f"{source!r} is a database: add the query to run")
-        password = urlsplit(source).password if "://" in source else None
-        if password and not re.fullmatch(r"\$\{\w+\}", password):
-            raise ValueError(
-                "a password is in the file: write ${DB_PASSWORD} and set that variable"
-            )
+            raise ValueError(f"{shown!r} is a database: add the query to run")
         return
     if query:
-        raise ValueError(f"{source!r} is not a database: remove the query")
+        raise ValueError(f"{shown!r} is not a database: remove the query")
     if source.startswith(SKLEARN):
         return
     if not _suffix(source).endswith((".csv", ".csv.gz", ".parquet")):
-        raise ValueError(f"{source!r} must end in .csv, .csv.gz or .parquet")
+        raise ValueError(f"{shown!r} must end in .csv, .csv.gz or .parquet")
 
 
 def fingerprint(source: str, query: str | None = None) -> str:
