@@ -49,7 +49,8 @@ def explain(error: ValidationError, settings: type[BaseModel], where: str) -> st
             message = message[0].lower() + message[1:]
             # A whole section is not shown: something in it may be a secret.
             single = isinstance(problem["input"], str | int | float | None)
-            lines.append(f"{place}: {message}" + single * f" (got {problem['input']!r})")
+            got = f" (got {problem['input']!r})" if single else ""
+            lines.append(f"{place}: {message}{got}")
     return "\n".join(lines)
 
 
