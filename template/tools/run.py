@@ -244,11 +244,13 @@ def own_error(log: str) -> str:
 def refuse_path(root: Path) -> None:
     """Refuse a folder in which KFP's local runner cannot work.
 
-    It replaces the text "python3" wherever it stands in a step's command, paths included.
+    It replaces the text "python3" wherever it stands in a step's command, paths included, and puts
+    the path of Python into a shell command unquoted.
     """
-    if "python3" in str(root):
+    trouble = re.search(r"python3|[^\w@%+=:,./-]", str(root))
+    if trouble:
         raise ProjectError(
-            f"the project's path contains 'python3', which KFP's local runner cannot handle: "
+            f"the project's path contains {trouble[0]!r}, which KFP's local runner cannot handle: "
             f"move {root} elsewhere"
         )
 
