@@ -13,18 +13,18 @@ VERSION ?=
 export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 # uv finds the parts of its environment out for itself.
 unexport VIRTUAL_ENV
-RUN := "$(UV)" run --quiet
+RUN := "$(UV)" run --no-sync --quiet
 # From the environment, so that no shell reads what stands in them.
 export DEST FLAVOUR VERSION
 
 ##@ Try it
 
 .PHONY: quickstart
-quickstart: $(UV) ## Generate a project where DEST= says, set it up and train a model
+quickstart: environment ## Generate a project where DEST= says, set it up and train a model
 	@$(RUN) python -m scripts.quickstart
 
 .PHONY: test
-test: $(UV) ## Run every test, as CI does (ARGS= for pytest)
+test: environment ## Run every test, as CI does (ARGS= for pytest)
 	@$(RUN) pytest -n auto --dist loadgroup $(ARGS)
 
 ##@ Change it
@@ -36,19 +36,19 @@ help: ## Show the verbs
 	@echo
 
 .PHONY: render
-render: $(UV) ## Generate FLAVOUR= from the working tree, where DEST= says
+render: environment ## Generate FLAVOUR= from the working tree, where DEST= says
 	@$(RUN) python -m scripts.render
 
 .PHONY: check
-check: $(UV) ## Check style and types
+check: environment ## Check style and types
 	@$(RUN) ruff check --quiet . && $(RUN) ruff format --check --quiet . && $(RUN) mypy
 
 .PHONY: test-fast
-test-fast: $(UV) ## Run the tests that need no project's environment, in under a minute
+test-fast: environment ## Run the tests that need no project's environment, in under a minute
 	@$(RUN) pytest -n auto --dist loadgroup -m "not project" $(ARGS)
 
 .PHONY: format
-format: $(UV) ## Format the code, and mend what can be mended
+format: environment ## Format the code, and mend what can be mended
 	@$(RUN) ruff check --fix --quiet . ; $(RUN) ruff format --quiet .
 
 .PHONY: reference
@@ -56,15 +56,16 @@ reference: $(UV) ## Write docs/reference anew, from the questions
 	@$(RUN) python -m scripts.reference
 
 .PHONY: bench
-bench: $(UV) ## Measure what has a limit, each figure beside its floor (ARGS=--json)
+bench: environment ## Measure what has a limit, each figure beside its floor (ARGS=--json)
 	@env -u PYTHONDONTWRITEBYTECODE $(RUN) python -m scripts.bench $(ARGS)
 
 .PHONY: release
-release: $(UV) ## Release this commit as VERSION=
+release: environment ## Release this commit as VERSION=
 	@$(RUN) python -m scripts.release
 
-$(CURDIR)/.uv/bin/uv:
-	@echo "uv is not installed: getting it into .uv/"
-	@{ python3 -m venv .uv 2>/dev/null && .uv/bin/python -m pip install --quiet uv; } \
-		|| { rm -rf .uv && mkdir .uv && python3 -m pip install --quiet --target .uv uv; } \
-		|| { rm -rf .uv; echo "✗ uv could not be installed: is the network there? Install uv yourself (or Debian's python3-venv), then try again." >&2; exit 1; }
+# uv makes the environment as pyproject.toml says, which takes no time once it is so.
+.PHONY: environment
+environment:
+	@command -v "$(UV)" > /dev/null || python3 scripts/get_uv.py
+	@"$(UV)" sync --quiet || { \
+		echo "✗ The tools could not be installed. Read the lines above: is the network there, and Python 3.11 or newer?" >&2; exit 1; }

@@ -70,9 +70,10 @@ class Generated:
 
     path: Path
 
-    def make(self, *arguments: str, **environment: str) -> Done:
-        """Run make as on a machine that has uv and nothing else of Python."""
-        return self._run(["make", *arguments], {**machine(), **environment})
+    def make(self, *arguments: str, **environment: str | None) -> Done:
+        """Run make as on a machine that has uv and no tools of Python; None unsets a variable."""
+        merged = {**machine(), **environment}
+        return self._run(["make", *arguments], {k: v for k, v in merged.items() if v is not None})
 
     @property
     def package(self) -> Path:
@@ -150,12 +151,12 @@ else:
         before = set(runs.glob("*"))
         return lambda: any((folder / file).exists() for folder in set(runs.glob("*")) - before)
 
-    def interrupt(self, verb: str, when: Callable[[], bool]) -> Done:
+    def interrupt(self, verb: str, when: Callable[[], bool], **environment: str) -> Done:
         """Run a verb and press Ctrl-C as soon as something is true."""
         running = subprocess.Popen(
             ["make", verb],
             cwd=self.path,
-            env=machine(),
+            env={**machine(), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

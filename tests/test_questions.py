@@ -52,7 +52,8 @@ REFUSED: dict[str, list[Any]] = {
     "extra_steps": [
         "tune", {"tune": 1}, None, 3, [1], [True], [None], [["a"]],
         ["Tune"], [""], ["clean-text"], ["1st"], ["_a"], ["a_"], ["a__b"], ["a b"], ["é"], ["a\n"],
-        ["../x"], ["a" * 31], ["class"], ["is"], ["train"], ["ingest", "tune"], ["predict"], ["tune", "tune"],
+        ["../x"], ["a" * 31], ["class"], ["is"], ["train"], ["ingest", "tune"], ["tune", "tune"],
+        ["predict"],
     ],
 }
 # fmt: on
