@@ -112,13 +112,14 @@ class Questions:
 
     def derive(self, **answers: Any) -> dict[str, Any]:
         """Evaluate the derived values, with defaults for what is not answered."""
-        values = {name: self.all[name]["default"] for name in self.answered} | answers
+        values = dict(answers)
         for name, details in self.all.items():
-            if name not in self.answered:
+            if name not in answers:
                 value = details["default"]
                 if isinstance(value, str):
                     value = compiled(self.jinja, value).render(values)
-                    value = yaml.safe_load(value) if details["type"] == "yaml" else value
+                    data = details["type"] == "yaml" or details.get("multiselect")
+                    value = yaml.safe_load(value) if data else value
                 values[name] = value
         return values
 

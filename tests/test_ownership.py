@@ -200,6 +200,39 @@ def test_extra_steps(draft: Template, tmp_path: Path) -> None:
     assert project.read("steps/tune/component.py").endswith("# Mine\n")
 
 
+def test_a_part_is_switched_on_and_off(draft: Template, tmp_path: Path) -> None:
+    """Its files come when it is chosen, and of them only the platform's go when it is not."""
+    rows = "".join(
+        f"    - {{class: {name}, path: /{path}, since: [0, 1, 0], when: mlflow{extend}}}\n"
+        for name, path, extend in (
+            ("owned", "config/part.yaml", ""),
+            ("managed", "part.md", ", extend: x"),
+        )
+    )
+    table = draft.path / "questions" / "90-files.yml"
+    table.write_text(table.read_text().replace("  default:\n", f"  default:\n{rows}", 1))
+    text = table.read_text().replace("_exists:\n", "_exists:\n  - /config/part.yaml\n", 1)
+    table.write_text(text)
+    for path in ("config/part.yaml", "part.md"):
+        (draft.path / "template" / path).write_text("# Of a part\n")
+    commit(draft.path, tag="1000.0.0")
+
+    project = draft.project(tmp_path / "project")
+    assert not (project.path / "part.md").exists()
+    on = project.update(CURRENT, kubeflow_components=["pipelines", "mlflow"])
+    assert {"?? config/part.yaml", "?? part.md"} <= set(on)
+    commit(project.path, "On")
+    git(project.path, "rm", "--quiet", "config/part.yaml")
+    commit(project.path, "The team deletes its file")
+    assert project.update(CURRENT) == [], "what was deleted stays deleted"
+    git(project.path, "revert", "--no-edit", "HEAD")
+    project.append("config/part.yaml", "# Mine")
+    commit(project.path, "The team changes its file")
+    off = project.update(CURRENT, kubeflow_components=["pipelines"])
+    assert " D part.md" in off
+    assert project.read("config/part.yaml").endswith("# Mine\n")
+
+
 def test_a_project_in_a_subfolder(draft: Template, tmp_path: Path) -> None:
     """A project in a larger repository, with an answers file of another name, updates the same."""
     draft.render(tmp_path / "mono" / "ml")

@@ -17,10 +17,14 @@ QUESTIONS = {
     "model_task": "classification",
     "model_framework": "scikit-learn",
     "extra_steps": [],
+    "kubeflow_components": ["pipelines", "serving"],
+    "serving_styles": "{{ ['online', 'batch'] if 'serving' in kubeflow_components else [] }}",
 }
 CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
+    "kubeflow_components": ["pipelines", "serving", "mlflow"],
+    "serving_styles": ["online", "batch"],
 }
 DERIVED = [
     "reserved_names",
@@ -29,6 +33,7 @@ DERIVED = [
     "project_description_escaped",
     "core_steps",
     "steps",
+    "parts",
     "files",
 ]
 
@@ -37,6 +42,8 @@ ACCEPTED: dict[str, list[Any]] = {
     "project_description": ["One.", "Wie schön!", 'A "quoted" \\ word', "5 % of $ 3", "予測"],
     "project_owner": ["a", "my-team", "MyOrg2", "a1-b2-c3", "octocat_acme", "x" * 39],
     "extra_steps": [[], ["tune"], ["clean_text", "tune"], ["s3"], ["a" * 30], ["match"]],
+    "kubeflow_components": [["pipelines"], ["pipelines", "mlflow"]],
+    "serving_styles": [["online"], ["batch"], ["online", "batch"]],
 }
 # fmt: off
 REFUSED: dict[str, list[Any]] = {
@@ -49,6 +56,8 @@ REFUSED: dict[str, list[Any]] = {
         "", "my team", "-a", "a-", "a--b", "a/b", "@a", "é", "a\n", "x" * 40,
         "https://github.com/a",
     ],
+    "kubeflow_components": [[], ["serving"]],
+    "serving_styles": [[]],
     "extra_steps": [
         "tune", {"tune": 1}, None, 3, [1], [True], [None], [["a"]],
         ["Tune"], [""], ["clean-text"], ["1st"], ["_a"], ["a_"], ["a__b"], ["a b"], ["é"], ["a\n"],
