@@ -70,6 +70,8 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
     child.send(DOWN + ENTER)
     child.expect("Which library")
     child.send(DOWN + ENTER)
+    child.expect("Which components")
+    child.send(DOWN + " " + ENTER)
     child.expect("cd .*project")
     child.expect("make setup run")
     child.expect(pexpect.EOF)
@@ -82,6 +84,7 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
         "model_task": "regression",
         "model_framework": "xgboost",
         "extra_steps": [],
+        "kubeflow_components": ["pipelines"],
         "package_name": "duck_counter",
     }
     assert (tmp_path / "project/src/duck_counter").is_dir()
@@ -90,7 +93,7 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
 def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
     """The defaults that stand at the prompts are those of --defaults."""
     child = start()
-    for question in ("called", "one sentence", "owns", "kind of prediction", "library"):
+    for question in ("called", "one sentence", "owns", "kind of prediction", "library", "components", "asked"):
         child.expect(question)
         child.send(ENTER)
     child.expect(pexpect.EOF)
