@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from runtime.errors import ProjectError
+from tools import imports
 from tools.project import ROOT, project
 
 PLATFORM = "linux/amd64"
@@ -67,54 +68,11 @@ def context(step: str, root: Path = ROOT) -> Mapping[str, bytes]:
         and not path.name.startswith(("test_", "."))
         and path.name != "pyproject.toml"
     }
-    files |= closure(f"steps.{step}.component", root)
+    files |= imports.closure(f"steps.{step}.component", root)
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
     found["Dockerfile"] = found.pop(f"steps/{step}/Dockerfile", b"")
     found["requirements.txt"] = requirements(step, root)
     return found
-
-
-def closure(module: str, root: Path = ROOT) -> set[Path]:
-    """The files of the modules of steps, src and runtime that a module imports, directly or not."""
-    graph = _import_graph(root)
-    waiting, seen = [module], set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in graph.modules or name.split(".")[0] == "tools":
-            continue
-        seen.add(name)
-        waiting.extend(graph.find_modules_directly_imported_by(name))
-        # Importing a.b.c runs the __init__ of a and of a.b.
-        parents = name.split(".")[:-1]
-        waiting.extend(".".join(parents[: i + 1]) for i in range(len(parents)))
-    return {path for path in (_file_of(name, root) for name in seen) if path}
-
-
-@cache
-def _import_graph(root: Path):  # type: ignore[no-untyped-def] # grimp's type is internal
-    import grimp
-
-    try:
-        return grimp.build_graph(
-            project(root).package,
-            "runtime",
-            "steps",
-            exclude_type_checking_imports=True,
-            cache_dir=None,
-        )
-    except grimp.exceptions.SourceSyntaxError as error:
-        raise ProjectError(
-            f"{error.filename} line {error.lineno}: this is not valid Python"
-        ) from None
-
-
-def _file_of(module: str, root: Path) -> Path | None:
-    base = root if module.split(".")[0] in {"runtime", "steps"} else root / "src"
-    path = base.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.exists():
-            return candidate
-    return None
 
 
 def prefetch(steps: Sequence[str], root: Path = ROOT) -> None:
@@ -143,7 +101,8 @@ def _package(step: str) -> tuple[str, str]:
 
 def forget() -> None:
     """Read the project's files again at the next question."""
-    for cached in (image, _import_graph, _export):
+    imports.graph.cache_clear()
+    for cached in (image, _export):
         cached.cache_clear()
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,10 @@ from rich.table import Table
 from runtime import sources
 from runtime.errors import ProjectError
 from runtime.records import Lineage, RunRecord, RunState
+from runtime.settings import Settings
 from runtime.store import ModelStore
 from tools import images, screen
+from tools.imports import steps_of
 from tools.project import ROOT, Environment, project
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ def run(
     # A short process, most of it imports, of which collecting garbage would be a tenth.
     gc.disable()
     refuse_path(ROOT)
-    images.prefetch(project().steps)
+    images.prefetch(steps_of(pipeline))
     from tools import outputs
     from tools.progress import Progress
 
@@ -91,33 +94,37 @@ def facts(pipeline: str, environment: Environment) -> dict[str, str]:
 
     `data_version`, `champion`, `model_store`, and `<step>_settings` for each step.
     """
-    settings = {step: project().settings(step) for step in project().steps}
+    settings = {step: project().settings(step) for step in steps_of(pipeline)}
     store = environment.model_store
     if "://" not in store:
         store = str(ROOT / store)
-    ingest = settings["ingest"].model_dump()
-    version = ingest["version"] or sources.fingerprint(ingest["source"], ingest["query"])
     return {
-        "data_version": version,
+        "data_version": data_version(settings),
         "champion": ModelStore(store).champion(),
         "model_store": store,
         **{f"{step}{SETTINGS_SUFFIX}": s.model_dump_json() for step, s in settings.items()},
     }
 
 
+def data_version(settings: Mapping[str, Settings]) -> str:
+    """The version of the data that a pipeline reads: of the step that has a `source`."""
+    for step in settings.values():
+        values = step.model_dump()
+        if "source" in values:
+            version: str | None = values["version"]
+            return version or sources.fingerprint(values["source"], values["query"])
+    return ""
+
+
 def load(pipeline: str, environment: Environment) -> Any:
     """The KFP definition of a pipeline, its images named for the environment."""
-    names = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py"))
-    if pipeline not in names:
-        raise ProjectError(
-            f"there is no pipeline {pipeline!r}: PIPELINE is one of {', '.join(names)}"
-        )
     images.use_registry(environment.registry)
     return getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
 
 
 def origin(pipeline: str) -> Lineage:
     """Commit, lock file, images and settings of a run that starts now."""
+    steps = steps_of(pipeline)
     commit = _git("rev-parse", "HEAD")
     lock = (ROOT / "uv.lock").read_bytes()
     return Lineage(
@@ -125,10 +132,8 @@ def origin(pipeline: str) -> Lineage:
         git_commit=commit or None,
         git_dirty=bool(commit and _git("status", "--porcelain")),
         lock_sha256=hashlib.sha256(lock).hexdigest(),
-        images={step: images.image(step) for step in project().steps},
-        settings={
-            step: project().settings(step).model_dump(mode="json") for step in project().steps
-        },
+        images={step: images.image(step) for step in steps},
+        settings={step: project().settings(step).model_dump(mode="json") for step in steps},
     )
 
 

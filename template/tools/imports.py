@@ -1,0 +1,69 @@
+"""Which file needs which: read from the sources, without importing them."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ProjectError
+from tools.project import ROOT, project
+
+
+def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
+    """The steps that a pipeline is wired from, in alphabetical order.
+
+    Raises:
+        ProjectError: there is no such pipeline.
+    """
+    names = sorted(path.stem for path in (root / "pipelines").glob("*.py"))
+    if pipeline not in names:
+        raise ProjectError(
+            f"there is no pipeline {pipeline!r}: PIPELINE is one of {', '.join(names)}"
+        )
+    imported = graph(root).find_modules_directly_imported_by(f"pipelines.{pipeline}")
+    used = {module.split(".")[1] for module in imported if module.startswith("steps.")}
+    return [step for step in project(root).steps if step in used]
+
+
+def closure(module: str, root: Path = ROOT) -> set[Path]:
+    """The files of the modules of steps, src and runtime that a module imports, directly or not."""
+    known = graph(root)
+    waiting, seen = [module], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in known.modules or name.split(".")[0] == "tools":
+            continue
+        seen.add(name)
+        waiting.extend(known.find_modules_directly_imported_by(name))
+        # Importing a.b.c runs the __init__ of a and of a.b.
+        parents = name.split(".")[:-1]
+        waiting.extend(".".join(parents[: i + 1]) for i in range(len(parents)))
+    return {path for path in (_file_of(name, root) for name in seen) if path}
+
+
+@cache
+def graph(root: Path = ROOT) -> Any:
+    """Who imports whom among pipelines, steps, src and runtime."""
+    import grimp
+
+    try:
+        return grimp.build_graph(
+            project(root).package,
+            "pipelines",
+            "runtime",
+            "steps",
+            exclude_type_checking_imports=True,
+            cache_dir=None,
+        )
+    except grimp.exceptions.SourceSyntaxError as error:
+        raise ProjectError(
+            f"{error.filename} line {error.lineno}: this is not valid Python"
+        ) from None
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    base = root if module.split(".")[0] in {"pipelines", "runtime", "steps"} else root / "src"
+    path = base.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.exists():
+            return candidate
+    return None
