@@ -93,7 +93,15 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
 def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
     """The defaults that stand at the prompts are those of --defaults."""
     child = start()
-    for question in ("called", "one sentence", "owns", "kind of prediction", "library", "components", "asked"):
+    for question in (
+        "called",
+        "one sentence",
+        "owns",
+        "kind of prediction",
+        "library",
+        "components",
+        "asked",
+    ):
         child.expect(question)
         child.send(ENTER)
     child.expect(pexpect.EOF)

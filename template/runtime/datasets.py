@@ -20,3 +20,24 @@ def write(frame: pd.DataFrame, path: str) -> dict[str, Any]:
 def read(path: str) -> pd.DataFrame:
     """Read a frame that `write` wrote."""
     return pd.read_parquet(path)
+
+
+def write_parts(frame: pd.DataFrame, folder: str, *, rows: int) -> list[str]:
+    """Write a frame as Parquet files of so many rows, and return their names in order."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    count = -(-len(frame) // rows)
+    names = [f"part-{number:05d}-of-{count:05d}.parquet" for number in range(count)]
+    for number, name in enumerate(names):
+        frame.iloc[number * rows : (number + 1) * rows].to_parquet(Path(folder) / name)
+    return names
+
+
+def publish(frame: pd.DataFrame, uri: str) -> str:
+    """Write a frame to a path or URI as one whole, and return it: readers never see half of it."""
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    with filesystem.transaction, filesystem.open(path, "wb") as file:
+        frame.to_parquet(file)
+    return uri

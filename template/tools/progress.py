@@ -39,13 +39,16 @@ _SKIPPED = re.compile(r"Skipping conditional task (?P<task>\S+)")
 
 @dataclass
 class Step:
-    """One task of the pipeline while it runs."""
+    """One task of the pipeline while it runs; in a loop, all its iterations."""
 
     name: str
     component: str
     spec: Any
     parents: tuple[str, ...] = ()
     state: str = "waiting"
+    running: int = 0
+    """Iterations that run now."""
+    done: int = 0
     seconds: float = 0.0
     started: float = 0.0
     log: Path | None = None
@@ -123,23 +126,30 @@ class Progress(logging.Filter, io.TextIOBase):
         return len(text)
 
     def _step(self, component: str) -> Step:
-        # A component used twice stands for the first of its tasks that is not done.
-        return next(
-            step
-            for step in self.steps
-            if step.component == component and step.state in ("waiting", "running")
-        )
+        # A component used twice is the first of its tasks that is not done; in a loop, the same.
+        known = [step for step in self.steps if step.component == component]
+        unfinished = (step for step in known if step.state in ("waiting", "running"))
+        return next(unfinished, known[-1])
 
     def _start(self, step: Step) -> None:
-        step.state, step.started = "running", time.perf_counter()
+        if step.state != "failed":
+            step.state = "running"
+        step.running += 1
+        step.started = step.started or time.perf_counter()
         step.log = self.folder / f"{step.name}.log"
-        self._log = step.log.open("w")
+        if self._log is None:
+            self._log = step.log.open("a")
 
     def _finish(self, step: Step, state: str) -> None:
         if step.started:
             step.seconds = time.perf_counter() - step.started
-        step.state = state
-        if self._log is not None:
+        step.done += 1
+        step.running = max(step.running - 1, 0)
+        if "failed" in (state, step.state):
+            step.state = "failed"
+        elif not step.running:
+            step.state = state
+        if self._log is not None and not step.running:
             self._log.close()
             self._log = None
         if not console.is_terminal:

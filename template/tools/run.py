@@ -207,6 +207,10 @@ def pages(record: RunRecord, folder: Path) -> list[Path]:
 
 def outcome(record: RunRecord) -> str:
     """What became of the candidate, and what to do now."""
+    predicted = record.steps.get("predict")
+    if predicted:
+        folder = str(predicted.parameters["Output"]).rpartition("/")[0]
+        return f"The predictions are in {folder}, a file per partition."
     registered = record.steps.get("register")
     if registered is None:
         return "Change something and `make run` again: only what it touches is run."
