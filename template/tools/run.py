@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SETTINGS_SUFFIX = "_settings"
 LOG_LINES_SHOWN = 12
+# There when the component `mlflow` is chosen.
+TRACKING = ROOT / "tools" / "tracking.py"
 PAGES = {"system.HTML": ".html", "system.Markdown": ".md"}
 
 
@@ -86,7 +88,14 @@ def run(
     )
     path = folder / "run.json"
     path.write_text(record.model_dump_json(indent=2) + "\n")
+    track(record)
     conclude(record, progress.failed, path)
+
+
+def track(record: RunRecord) -> None:
+    """Send a run to MLflow, where the project uses it; one that was all cached is known there."""
+    if TRACKING.exists() and any(step.state == "ran" for step in record.steps.values()):
+        importlib.import_module("tools.tracking").log(record)
 
 
 def facts(pipeline: str, environment: Environment) -> dict[str, str]:
