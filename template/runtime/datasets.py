@@ -1,6 +1,7 @@
 """Data sets between steps: Parquet, with what is needed to know them again."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +21,11 @@ def write(frame: pd.DataFrame, path: str) -> dict[str, Any]:
 def read(path: str) -> pd.DataFrame:
     """Read a frame that `write` wrote."""
     return pd.read_parquet(path)
+
+
+def sample(frame: pd.DataFrame, rows: int = 20) -> list[dict[str, Any]]:
+    """The first rows as JSON can hold them: what a model is asked with before it serves."""
+    head = frame.head(rows).astype(object)
+    plain = head.where(head.notna(), None).to_dict("records")
+    found: list[dict[str, Any]] = json.loads(json.dumps(plain, default=str))
+    return found
