@@ -66,6 +66,6 @@ release: environment ## Release this commit as VERSION=
 # uv makes the environment as pyproject.toml says, which takes no time once it is so.
 .PHONY: environment
 environment:
-	@command -v "$(UV)" > /dev/null || python3 scripts/get_uv.py
+	@command -v "$(UV)" > /dev/null || python3 -I template/tools/get_uv.py .uv
 	@"$(UV)" sync --quiet || { \
 		echo "✗ The tools could not be installed. Read the lines above: is the network there, and Python 3.11 or newer?" >&2; exit 1; }

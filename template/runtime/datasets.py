@@ -1,6 +1,7 @@
 """Data sets between steps: Parquet, with what is needed to know them again."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,11 @@ def publish(frame: pd.DataFrame, uri: str) -> str:
     with filesystem.transaction, filesystem.open(path, "wb") as file:
         frame.to_parquet(file)
     return uri
+
+
+def sample(frame: pd.DataFrame, rows: int = 20) -> list[dict[str, Any]]:
+    """The first rows as JSON can hold them: what a model is asked with before it serves."""
+    head = frame.head(rows).astype(object)
+    plain = head.where(head.notna(), None).to_dict("records")
+    found: list[dict[str, Any]] = json.loads(json.dumps(plain, default=str))
+    return found

@@ -1,7 +1,8 @@
 """The model store of an environment: registered models, and which one is released.
 
 Below its URI (a folder, or any that fsspec writes): `<model id>/model/` and
-`<model id>/record.json` for each registered model, `champion.json` for the released one.
+`<model id>/record.json` for each registered model, beside them `sample.json` (rows to ask it with),
+and `champion.json` for the released one.
 """
 
 import json
@@ -17,6 +18,7 @@ from runtime.errors import ProjectError
 from runtime.records import Data, Lineage, ModelRecord
 
 CHAMPION = "champion.json"
+SAMPLE = "sample.json"
 ID_LENGTH = 12
 
 
@@ -38,6 +40,22 @@ class ModelStore:
             return None
         return ModelRecord.from_json(self._files.cat_file(path).decode())
 
+    def records(self) -> list[ModelRecord]:
+        """The records of all registered models, the newest last."""
+        if not self._files.exists(self._root):
+            return []
+        names = [path.rpartition("/")[2] for path in self._files.ls(self._root, detail=False)]
+        found = [record for record in map(self.find, names) if record]
+        return sorted(found, key=lambda record: (record.registered_at, record.model_id))
+
+    def sample(self, model: str) -> list[dict[str, Any]]:
+        """Rows to ask a registered model with; empty when it was registered without."""
+        path = f"{self._root}/{model}/{SAMPLE}"
+        if not self._files.exists(path):
+            return []
+        rows: list[dict[str, Any]] = json.loads(self._files.cat_file(path))["instances"]
+        return rows
+
     def register(
         self,
         model: Path,
@@ -51,11 +69,14 @@ class ModelStore:
     ) -> ModelRecord:
         """Keep a model's folder and its record, and return the record.
 
-        `summary` is what `evaluate` wrote: `candidate` and `champion` scores, and the `reason`. A
-        model is known by its hash: one that is registered already keeps the record it has.
+        `summary` is what `evaluate` wrote: `candidate` and `champion` scores, the `reason`, and a
+        `sample` of rows. A model is known by its hash: one that is registered already keeps the
+        record it has.
         """
         name = model_id(sha256)
         known = self.find(name)
+        if summary.get("sample") and not (known and self.sample(name)):
+            self._write(f"{name}/{SAMPLE}", {"instances": summary["sample"]})
         if known:
             return known
         target = f"{self._root}/{name}/model"

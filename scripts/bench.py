@@ -1,0 +1,260 @@
+"""`make bench`: what has a limit, measured, each figure beside its floor.
+
+A floor is the least that the same machine could do: the measured command and its floor take turns,
+so that both see the same noise, and the ratio of their medians is what has the limit.
+
+copy            `copier copy` of the flavour laptop, beside a template of as many plain files of the
+                same sizes and paths and one question
+unchanged run   a second `make run`, and the same without make, beside importing KFP
+step            a pipeline of many steps that do nothing, minus one of a single step, by step;
+                beside starting Python and importing what KFP runs a step with
+first run       a new project, its setup and its first run, with a package cache that is warm
+
+The template is measured as it is committed.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from scripts import quickstart, render, screen
+from scripts.repository import ROOT, git, surroundings
+from scripts.screen import Refused
+
+STEPS = 10
+COMPONENT = """
+@dsl.component(base_image="python:3.11-slim-bookworm", install_kfp_package=False)
+def nothing_{number}(before: int) -> int:
+    return before
+"""
+PIPELINE = '''"""Steps that do nothing."""
+
+from kfp import dsl
+
+{components}
+
+@dsl.pipeline
+def {name}() -> None:
+    last = 0
+{calls}
+'''
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measurement: medians, in seconds."""
+
+    what: str
+    seconds: float
+    floor: float | None = None
+    floor_what: str = ""
+    limit: float | None = None
+    """Of the ratio to the floor; of the seconds, when `absolute`."""
+    absolute: bool = False
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float | None:
+        """Return how many times its floor it takes."""
+        return self.seconds / self.floor if self.floor else None
+
+    @property
+    def kept(self) -> bool | None:
+        """Return whether the limit is kept, if there is one."""
+        value = self.seconds if self.absolute else self.ratio
+        return None if self.limit is None or value is None else value <= self.limit
+
+
+def environment() -> Mapping[str, str]:
+    """Give the environment of every measured command: bytecode is kept, as for a user."""
+    return {k: v for k, v in surroundings().items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
+def seconds(command: Sequence[str | Path], folder: Path) -> float:
+    """Run a command and return how long it took.
+
+    Raises:
+        Refused: it failed.
+    """
+    started = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), check=False, capture_output=True, text=True
+    )
+    taken = time.perf_counter() - started
+    if done.returncode:
+        words = " ".join(map(str, command))
+        raise Refused(f"{words} failed in {folder}:\n{done.stdout}{done.stderr}")
+    return taken
+
+
+def take_turns(rounds: int, *measures: Callable[[], float]) -> list[float]:
+    """Measure A B A B …, once each to warm up, and return the median of each."""
+    for measure in measures:
+        measure()
+    taken = [[measure() for measure in measures] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def copy(folder: Path, rounds: int) -> Figure:
+    """Measure `copier copy`."""
+    template, synthetic = folder / "template", folder / "synthetic"
+    # Both are packed, as what a user fetches is.
+    git(folder, "clone", "--quiet", "--no-local", str(ROOT), str(template))
+    render.generate("laptop", folder / "sample", template)
+    files = [path for path in (folder / "sample").rglob("*") if path.is_file()]
+    for path in files:
+        twin = synthetic / "template" / path.relative_to(folder / "sample")
+        twin.parent.mkdir(parents=True, exist_ok=True)
+        twin.write_text("x" * path.stat().st_size)
+    settings = "_subdirectory: template\nname: {type: str, default: x}\n"
+    (synthetic / "copier.yml").write_text(settings)
+    git(synthetic, "init", "--quiet")
+    quickstart.commit(synthetic, "Plain files")
+    git(synthetic, "gc", "--quiet")
+
+    def copied(source: Path) -> float:
+        command = [
+            sys.executable,
+            "-m",
+            "copier",
+            "copy",
+            "--quiet",
+            "--defaults",
+            "--vcs-ref=HEAD",
+        ]
+        taken = seconds([*command, source, folder / "copy"], folder)
+        shutil.rmtree(folder / "copy")
+        return taken
+
+    measured, floor = take_turns(rounds, lambda: copied(template), lambda: copied(synthetic))
+    return Figure(
+        "copier copy", measured, floor, f"{len(files)} plain files, one question", limit=1.15
+    )
+
+
+def unchanged_run(project: Path, rounds: int) -> list[Figure]:
+    """Measure a run that repeats nothing."""
+    python = project / ".venv/bin/python"
+    made, bare, floor = take_turns(
+        rounds,
+        lambda: seconds(["make", "run"], project),
+        lambda: seconds([python, "-m", "tools.run"], project),
+        lambda: seconds([python, "-c", "import kfp"], project),
+    )
+    what = "import kfp"
+    return [
+        Figure("unchanged make run", made, floor, what, limit=1.5),
+        Figure("unchanged tools.run", bare, floor, what, limit=1.5),
+    ]
+
+
+def step(project: Path, rounds: int) -> Figure:
+    """Measure what a step costs that does nothing."""
+    for name, count in (("many", STEPS + 1), ("single", 1)):
+        components = "\n".join(COMPONENT.format(number=number) for number in range(count))
+        calls = "\n".join(
+            f"    last = nothing_{number}(before=last).output" for number in range(count)
+        )
+        text = PIPELINE.format(components=components, name=name, calls=calls)
+        (project / f"pipelines/{name}.py").write_text(text)
+    python = project / ".venv/bin/python"
+
+    def run(name: str) -> float:
+        shutil.rmtree(project / "artifacts/cache", ignore_errors=True)
+        return seconds([python, "-m", "tools.run", "--pipeline", name], project)
+
+    executor = "import os; os.environ['_KFP_RUNTIME'] = 'true'; import kfp.dsl.executor_main"
+    many, single, floor = take_turns(
+        rounds,
+        lambda: run("many"),
+        lambda: run("single"),
+        lambda: seconds([python, "-c", executor], project),
+    )
+    return Figure(
+        "a step that does nothing",
+        (many - single) / STEPS,
+        floor,
+        "start Python, import KFP's executor",
+        limit=0.2,
+        absolute=True,
+    )
+
+
+def first_run(project: Path) -> Figure:
+    """Measure the way from nothing to the first finished run, and where the time goes."""
+    parts = {}
+    started = time.perf_counter()
+    quickstart.create(project)
+    parts["generate"] = time.perf_counter() - started
+    parts["make setup"] = seconds(["make", "setup"], project)
+    parts["make run"] = seconds(["make", "run"], project)
+    record = json.loads(max(project.glob("artifacts/runs/*/run.json")).read_text("utf-8"))
+    total = sum(parts.values())
+    for name, details in record["steps"].items():
+        parts[f"  {name}"] = details["seconds"]
+    return Figure("nothing to first run", total, parts=parts)
+
+
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each command is timed.")] = 7,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure everything that has a limit."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name).resolve()
+        # The first fills the package cache, should it be empty.
+        first_run(folder / "warm-up")
+        project = folder / "project"
+        figures = [first_run(project), copy(folder, rounds), *unchanged_run(project, rounds)]
+        figures.append(step(project, rounds))
+    if as_json:
+        rows = [
+            {**asdict(figure), "ratio": figure.ratio, "kept": figure.kept} for figure in figures
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    screen.console.print(table(figures))
+    missed = [figure.what for figure in figures if figure.kept is False]
+    screen.what_next(f"Missed: {', '.join(missed)}." if missed else "Every limit is kept.")
+
+
+def table(figures: list[Figure]) -> Table:
+    """Show the figures, each beside its floor."""
+    shown = Table("", box=None, pad_edge=False, header_style="dim")
+    for name in ("seconds", "floor", "ratio", "limit"):
+        shown.add_column(name, justify="right")
+    shown.add_column("the floor")
+    for figure in figures:
+        limit = ""
+        if figure.limit is not None:
+            unit = " s" if figure.absolute else "x"
+            colour = "green" if figure.kept else "bold red"
+            limit = f"[{colour}]{figure.limit:g}{unit}[/]"
+        shown.add_row(
+            figure.what,
+            f"{figure.seconds:.2f}",
+            f"{figure.floor:.2f}" if figure.floor else "",
+            f"{figure.ratio:.2f}" if figure.ratio else "",
+            limit,
+            figure.floor_what,
+        )
+        for part, taken in figure.parts.items():
+            shown.add_row(f"  {part}", f"{taken:.2f}", style="dim")
+    return shown
+
+
+if __name__ == "__main__":
+    screen.start(bench)
