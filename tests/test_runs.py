@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -248,9 +249,16 @@ def test_without_uv_and_without_network(
     folder.mkdir()
     for tool in ("awk", "bash", "dirname", "env", "make", "mkdir", "rm", "sh", "touch"):
         (folder / tool).symlink_to(next(p for p in tool_paths(tool)))
-    (folder / "python3").write_text("#!/bin/sh\nexit 1\n")
-    (folder / "python3").chmod(0o755)
-    project.make("setup", PATH=str(folder)).failed("uv could not be installed")
+    (folder / "python3").symlink_to(Path(sys.base_prefix) / "bin/python3")
+    nowhere = "https://127.0.0.1:9/simple"
+    offline = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_FIND_LINKS": None,
+        "PIP_INDEX_URL": nowhere,
+        "PIP_RETRIES": "0",
+        "UV_DEFAULT_INDEX": nowhere,
+    }
+    project.make("setup", PATH=str(folder), **offline).failed("uv could not be installed")
     assert not (project.path / ".uv").exists()
 
 
