@@ -305,6 +305,7 @@ def load(
 ) -> Loaded:
     """Send a good request of one row, again and again, by so many clients."""
     asked = body or json.dumps(request(protocol, running.rows[:1])).encode()
+    headers = {"content-type": "application/json"}
     latencies: list[float] = []
     failed: list[int] = []
 
@@ -312,7 +313,7 @@ def load(
         connection = running.connect()
         for _ in range(share):
             began = time.perf_counter()
-            connection.request("POST", running.path(protocol), asked)
+            connection.request("POST", running.path(protocol), asked, headers)
             response = connection.getresponse()
             response.read()
             latencies.append(time.perf_counter() - began)
@@ -392,11 +393,10 @@ def proof(
         f"{WARM} requests, and after the last. Good requests hold one row.",
         "",
     ]
-    total = 0
-    for flavour in render.names():
+    for place, flavour in enumerate(render.names()):
         with tempfile.TemporaryDirectory() as folder:
             project = trained(flavour, Path(folder))
-            if total == 0:
+            if place == 0:
                 lines.append(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}")
                 lines[-1] += f", {versions(project)}."
             with serving(project) as running:
@@ -406,7 +406,6 @@ def proof(
                     for protocol in PROTOCOLS
                     for clients in CLIENTS
                 ]
-        total += 1
         lines += section(flavour, fuzzed, loaded)
         for fault in [fault for result in fuzzed for fault in result.faults][:10]:
             screen.say(fault)
