@@ -13,12 +13,12 @@ import zipfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import skops.io
-from sklearn.pipeline import Pipeline
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ProjectError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 MANIFEST = "manifest.json"
 PIPELINE = "pipeline.skops"
@@ -37,8 +37,10 @@ TRUSTED = frozenset(
 VERSIONED = ("scikit-learn", "xgboost", "xgboost-cpu", "numpy", "skops")
 
 
-def save(pipeline: Pipeline, folder: Path) -> str:
+def save(pipeline: "Pipeline", folder: Path) -> str:
     """Write a fitted pipeline to a folder and return the model's SHA-256 (64 hex digits)."""
+    import skops.io
+
     folder.mkdir(parents=True, exist_ok=True)
     shell, booster = _take_booster(pipeline)
     if booster is not None:
@@ -54,7 +56,7 @@ def save(pipeline: Pipeline, folder: Path) -> str:
     return _sha256(folder / MANIFEST)
 
 
-def load(folder: Path, *, sha256: str, trusted_packages: Sequence[str] = ()) -> Pipeline:
+def load(folder: Path, *, sha256: str, trusted_packages: Sequence[str] = ()) -> "Pipeline":
     """Read a pipeline back, once its bytes have been verified.
 
     `trusted_packages` may define functions and classes that the model refers to by name: the
@@ -64,6 +66,8 @@ def load(folder: Path, *, sha256: str, trusted_packages: Sequence[str] = ()) -> 
         ProjectError: a file is missing, changed or truncated, or the model refers to a type that
             is neither data nor from a trusted package.
     """
+    import skops.io
+
     manifest = verify(folder, sha256=sha256)
     trusted = _trusted(folder / PIPELINE, trusted_packages)
     pipeline: Pipeline = skops.io.load(folder / PIPELINE, trusted=trusted)
@@ -97,6 +101,8 @@ def verify(folder: Path, *, sha256: str) -> dict[str, Any]:
 
 
 def _trusted(path: Path, packages: Sequence[str]) -> list[str]:
+    import skops.io
+
     prefixes = tuple(f"{package}." for package in ("runtime", *packages))
     unknown = skops.io.get_untrusted_types(file=path)
     foreign = sorted(t for t in unknown if t not in TRUSTED and not t.startswith(prefixes))
@@ -108,7 +114,9 @@ def _trusted(path: Path, packages: Sequence[str]) -> list[str]:
     return list(unknown)
 
 
-def _take_booster(pipeline: Pipeline) -> tuple[Pipeline, Any]:
+def _take_booster(pipeline: "Pipeline") -> tuple["Pipeline", Any]:
+    from sklearn.pipeline import Pipeline
+
     name, last = pipeline.steps[-1]
     booster = getattr(last, "estimator_", last)
     if not type(booster).__module__.startswith("xgboost."):
@@ -124,7 +132,7 @@ def _take_booster(pipeline: Pipeline) -> tuple[Pipeline, Any]:
     return shell, booster
 
 
-def _put_booster(shell: Pipeline, booster: Any) -> None:
+def _put_booster(shell: "Pipeline", booster: Any) -> None:
     name, last = shell.steps[-1]
     if last == "passthrough":
         shell.steps[-1] = (name, booster)

@@ -36,8 +36,15 @@ class Violation:
 
 def violations(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> list[Violation]:
     """All rules of the schema that the frame breaks; empty when it is good."""
+    return validated(frame, schema)[1]
+
+
+def validated(
+    frame: pd.DataFrame, schema: pa.DataFrameSchema
+) -> tuple[pd.DataFrame, list[Violation]]:
+    """The frame in the types of the schema, and the rules it breaks: as it came when there are."""
     try:
-        schema.validate(frame, lazy=True)
+        return schema.validate(frame, lazy=True), []
     except pa.errors.SchemaErrors as error:
         found = [
             _violation(str(check), column, cases)
@@ -47,8 +54,28 @@ def violations(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> list[Violatio
         ]
         # What is not even of the type breaks every other rule of its column, and the type's twice.
         typed = {v.column: v for v in reversed(found) if v.rule.startswith(TYPE)}
-        return [v for v in found if v is typed.get(v.column, v)]
-    return []
+        return frame, [v for v in found if v is typed.get(v.column, v)]
+
+
+def example(schema: pa.DataFrameSchema) -> dict[str, Any]:
+    """A row that keeps the ranges and choices of a schema, for where no real one is at hand."""
+    return {str(name): _value(column) for name, column in schema.columns.items()}
+
+
+def _value(column: pa.Column) -> Any:
+    known: dict[str, Any] = {}
+    for check in column.checks:
+        known |= check.statistics or {}
+    if known.get("allowed_values"):
+        return next(iter(known["allowed_values"]))
+    if column.nullable:
+        return None
+    low, high = known.get("min_value"), known.get("max_value")
+    if low is not None and high is not None:
+        return type(low)((low + high) / 2) if isinstance(low, int | float) else low
+    numeric = column.dtype is not None and not str(column.dtype).startswith(("str", "object"))
+    default: Any = 0 if numeric else ""
+    return low + 1 if isinstance(low, int | float) else high - 1 if high is not None else default
 
 
 def _violation(check: str, column: object, cases: pd.DataFrame) -> Violation:
