@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+from pydantic import Field
+
 from runtime.settings import Settings
 
 RunState = Literal["succeeded", "failed", "interrupted"]
@@ -85,6 +87,10 @@ class StepRecord(Settings):
     image: str | None
     log: str | None
     """Path of its log, relative to the project; None when it did not run."""
+    after: list[str] | None = None
+    """The steps it waits for; None in records of before 0.2."""
+    within: list[str] = Field(default_factory=list)
+    """The conditions and loops around it, the outermost first."""
     parameters: dict[str, Any]
     """Plain values it returned."""
     artifacts: dict[str, Artifact]

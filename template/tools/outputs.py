@@ -33,6 +33,8 @@ def records(
             seconds=round(step.seconds, 3),
             image=images.get(step.component.replace("-", "_")),
             log=step.log.relative_to(ROOT).as_posix() if step.log else None,
+            after=list(step.after),
+            within=list(step.within),
             parameters=values,
             artifacts=artifacts,
         )

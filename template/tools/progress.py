@@ -4,7 +4,6 @@ import io
 import logging
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +44,11 @@ class Step:
     component: str
     spec: Any
     parents: tuple[str, ...] = ()
+    """The tasks of the conditions and loops around it, the outermost first."""
+    within: tuple[str, ...] = ()
+    """The same by the names that the pipeline gives them."""
+    after: tuple[str, ...] = ()
+    """The steps it waits for."""
     state: str = "waiting"
     seconds: float = 0.0
     started: float = 0.0
@@ -60,7 +64,8 @@ class Progress(logging.Filter, io.TextIOBase):
 
     def __init__(self, pipeline_spec: Any, folder: Path) -> None:
         logging.Filter.__init__(self)
-        self.steps = list(_steps(pipeline_spec, pipeline_spec.root.dag.tasks, ()))
+        root = Step("", "", pipeline_spec.root)
+        self.steps = _steps(pipeline_spec, pipeline_spec.root.dag.tasks, root)
         self.folder = folder
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
         self._log: io.TextIOBase | None = None
@@ -161,11 +166,26 @@ def _seconds(step: Step) -> str:
     return f"{step.seconds:.1f}" if step.seconds else ""
 
 
-def _steps(spec: Any, tasks: Any, parents: tuple[str, ...]) -> Iterator[Step]:
+def _steps(spec: Any, tasks: Any, around: Step) -> list[Step]:
+    """The steps below some tasks; `around` stands for the condition or loop that holds them."""
+    found: list[Step] = []
     for name in reversed(topological_sort_tasks(tasks)):
-        component_name = tasks[name].component_ref.name
-        component = spec.components[component_name]
+        task = tasks[name]
+        component = spec.components[task.component_ref.name]
+        awaited = set(task.dependent_tasks)
+        waits = [step.name for step in found if awaited & {step.name, *step.parents}]
+        step = Step(
+            name,
+            task.component_ref.name.removeprefix("comp-"),
+            component,
+            parents=around.parents,
+            within=around.within,
+            after=(*around.after, *waits),
+        )
         if component.WhichOneof("implementation") == "dag":
-            yield from _steps(spec, component.dag.tasks, (*parents, name))
+            step.parents += (name,)
+            step.within += (task.task_info.name,)
+            found += _steps(spec, component.dag.tasks, step)
         else:
-            yield Step(name, component_name.removeprefix("comp-"), component, parents)
+            found.append(step)
+    return found

@@ -1,0 +1,205 @@
+"""Pictures as inline SVG: small, and in the colours and fonts of the page around them.
+
+matplotlib draws in stand-in colours, which become the page's CSS variables, so that one picture is
+right by day and by night.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+# CSS variables of style.css, by the colour that stands for each while matplotlib draws.
+INK, MUTED, LINE, BACKGROUND = "#000001", "#000002", "#000003", "#000004"
+SERIES = ["#000011", "#000012", "#000013", "#000014", "#000015", "#000016"]
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
+    BACKGROUND: "background",
+    **{colour: f"series-{place}" for place, colour in enumerate(SERIES, 1)},
+}
+STYLE: Any = {
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "font.size": 11,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "legend.fontsize": 11,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": LINE,
+    "ytick.labelcolor": MUTED,
+}
+# More points than this make a page large, not clear.
+MOST_POINTS = 1500
+MOST_STEPS = 300
+MARKED_RUNS = 60
+_salts = count()
+
+
+def roc(curves: Mapping[str, tuple[Values, Values, float]]) -> Markup:
+    """ROC curves: for each label false positive rates, true positive rates and the area below."""
+    with rc_context(STYLE):
+        figure, axes = _square()
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, dashes=(4, 4))
+        for (label, (false, true, area)), colour in zip(curves.items(), SERIES, strict=False):
+            kept = _spread(len(false), MOST_STEPS)
+            name = f"{label}, {area:.4f}"
+            axes.plot(false[kept], true[kept], color=colour, linewidth=2, label=name)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
+        axes.legend(loc="lower right", title="area below", alignment="left")
+        areas = ", ".join(f"{label} {area:.4f}" for label, (_, _, area) in curves.items())
+        return _svg(figure, f"ROC curves; the area below: {areas}")
+
+
+def separation(scores: Values, positive: Flags, label: str, other: str) -> Markup:
+    """How the probability of a label is spread, among those that have it and those that do not."""
+    with rc_context(STYLE):
+        figure, axes = _square()
+        bins = np.linspace(0, 1, 21)
+        for flags, name, colour in ((positive, label, SERIES[0]), (~positive, other, SERIES[1])):
+            counts, _ = np.histogram(scores[flags], bins)
+            share = counts / max(flags.sum(), 1)
+            axes.stairs(share, bins, fill=True, color=colour, alpha=0.25)
+            axes.stairs(share, bins, color=colour, linewidth=1.5, label=name)
+        axes.set(xlim=(0, 1), xlabel=f"probability of {label}", ylabel="share of rows")
+        axes.legend(loc="upper center", title="truth", alignment="left")
+        return _svg(figure, f"Histogram of the probability of {label}, by the truth")
+
+
+def answers(truth: Values, answer: Values) -> Markup:
+    """What the model answered over what was true."""
+    with rc_context(STYLE):
+        figure, axes = _square()
+        low, high = _limits(np.concatenate([truth, answer]))
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, dashes=(4, 4))
+        _dots(axes, truth, answer)
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel="truth", ylabel="answer")
+        return _svg(figure, "Answers of the model over the truth, equal on the dashed line")
+
+
+def residuals(truth: Values, answer: Values) -> Markup:
+    """By how much the model was wrong, over what it answered."""
+    with rc_context(STYLE):
+        figure, axes = _square()
+        axes.axhline(0, color=MUTED, linewidth=0.8, dashes=(4, 4))
+        _dots(axes, answer, truth - answer)
+        axes.set(xlabel="answer", ylabel="truth minus answer")
+        return _svg(figure, "Truth minus answer, over the answer")
+
+
+def errors(truth: Values, answer: Values) -> Markup:
+    """How often the model was wrong by how much."""
+    with rc_context(STYLE):
+        figure, axes = _square()
+        counts, edges = np.histogram(truth - answer, bins=24)
+        axes.stairs(counts, edges, fill=True, color=SERIES[0], alpha=0.25)
+        axes.stairs(counts, edges, color=SERIES[0], linewidth=1.5)
+        axes.axvline(0, color=MUTED, linewidth=0.8, dashes=(4, 4))
+        axes.set(xlabel="truth minus answer", ylabel="rows")
+        return _svg(figure, "Histogram of truth minus answer")
+
+
+def history(values: Sequence[float], *, lower: bool) -> Markup:
+    """A metric over runs, the oldest left; the best until then as a line in the second colour."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 2.2))
+        axes = figure.add_axes((0.15, 0.24, 0.81, 0.7))
+        axes.grid(axis="y")
+        found = np.asarray(values, dtype=float)
+        place = np.arange(1, len(found) + 1)
+        known = np.where(np.isnan(found), np.inf if lower else -np.inf, found)
+        best = (np.minimum if lower else np.maximum).accumulate(known)
+        best[np.isinf(best)] = np.nan
+        mark = "o" if len(found) <= MARKED_RUNS else None
+        axes.step(place, best, where="post", color=SERIES[1], linewidth=1.5)
+        axes.plot(place, found, marker=mark, markersize=3.5, color=SERIES[0], linewidth=1)
+        axes.set(xlim=(0.5, len(found) + 0.5), xlabel="run, the oldest first")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure, f"The metric over {len(found)} runs")
+
+
+def spark(values: Values, *, width: int = 96, height: int = 22, bins: int = 16) -> Markup:
+    """A column's distribution in the size of a word: too small for a library to be of help."""
+    if not len(values):
+        return Markup("")
+    counts, edges = np.histogram(values, bins)
+    top = max(counts.max(), 1)
+    bar = width / bins
+    path = "".join(
+        f"M{place * bar:g} {height}v-{max(share / top * height, 1):.1f}h{bar - 1:g}V{height}z"
+        for place, share in enumerate(counts)
+        if share
+    )
+    label = f"distribution from {edges[0]:.4g} to {edges[-1]:.4g}"
+    return Markup(
+        '<svg class="spark" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
+        'aria-label="{label}"><path d="{path}"/></svg>'
+    ).format(w=width, h=height, label=label, path=path)
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 3.7))
+    axes = figure.add_axes((0.165, 0.155, 0.8, 0.825))
+    axes.grid()
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _dots(axes: Axes, x: Values, y: Values) -> None:
+    kept = _spread(len(x), MOST_POINTS)
+    axes.plot(x[kept], y[kept], "o", color=SERIES[0], ms=4, alpha=0.55, markeredgewidth=0)
+
+
+def _spread(length: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many places, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
+
+
+def _limits(values: Values) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = (high - low) * 0.04 or 1.0
+    return low - margin, high + margin
+
+
+def _svg(figure: Figure, label: str) -> Markup:
+    """The figure for a place within a page: nothing in it reaches beyond it."""
+    target = io.StringIO()
+    with rc_context({"svg.hashsalt": f"chart-{next(_salts)}"}):
+        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+    text = target.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    # Names that no one refers to, and which several pictures on a page would share.
+    text = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", text)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    view = re.search(r'viewBox="[^"]*"', text)
+    head = f'<svg class="chart" role="img" aria-label="{escape(label)}" {view[0] if view else ""}>'
+    text = re.sub(r"\s*\n\s*", "\n", text[text.index(">") + 1 :])
+    return Markup(head + text)  # noqa: S704 # matplotlib escapes what it writes
