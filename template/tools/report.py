@@ -189,12 +189,16 @@ class Story:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What `evaluate` wrote: scores of both, the reason, importance; empty when it did not."""
-        found = self._find("metrics")
-        try:
-            content = json.loads(Path(found.uri).read_text("utf-8")) if found else {}
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return self._json("metrics")
+
+    @cached_property
+    def without_summary(self) -> str:
+        """Why there is no summary; empty when there is one."""
+        if self.summary:
+            return ""
+        if self._find("metrics"):
+            return "The file of metrics was removed since, or cannot be read."
+        return "No step of this run wrote metrics."
 
     @cached_property
     def reason(self) -> str:
@@ -272,12 +276,17 @@ class Story:
     @property
     def _labels(self) -> list[str]:
         """The labels in the order in which the project lists them."""
-        found = self._find("curves")
+        labels = self._json("curves").get("labels")
+        return [str(label) for label in labels] if isinstance(labels, list) else []
+
+    def _json(self, name: str) -> dict[str, Any]:
+        """An artifact that holds a JSON object; empty when it is missing or something else."""
+        found = self._find(name)
         try:
             content = json.loads(Path(found.uri).read_text("utf-8")) if found else {}
-            return [str(label) for label in content["labels"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def _find(self, name: str) -> Artifact | None:
         found = (step.artifacts.get(name) for step in self.steps.values())
@@ -298,10 +307,7 @@ class Story:
             frame: pd.DataFrame = rows.to_pandas()
             return frame
         except FileNotFoundError:
-            raise NothingToShowError(
-                f"The file of {name} is not there any more: `make run` after `make clean` writes "
-                "it again."
-            ) from None
+            raise NothingToShowError(f"The file of {name} was removed since.") from None
         except (OSError, ValueError) as error:
             raise NothingToShowError(f"The file of {name} cannot be read: {error}") from None
 

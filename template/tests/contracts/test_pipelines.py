@@ -1,8 +1,11 @@
 """Every pipeline compiles to what is kept in git, and can be given what it asks for."""
 
+from pathlib import Path
+
 import pytest
 
-from tools import golden, run
+from tools import golden, graph, run
+from tools.progress import Progress
 from tools.project import project
 
 
@@ -21,3 +24,13 @@ def test_asks_for_nothing_that_nobody_knows(pipeline: str) -> None:
     definition = run.load(pipeline, environment)
     known = {**run.facts(pipeline, environment), "lineage": ""}
     assert run.select(definition, known).keys() <= known.keys()
+
+
+@pytest.mark.parametrize("pipeline", golden.names())
+def test_it_is_known_which_step_waits_for_which(pipeline: str, tmp_path: Path) -> None:
+    definition = run.load(pipeline, project().environment("local"))
+    steps = Progress(definition.pipeline_spec, tmp_path).steps
+    assert steps
+    place = graph.layers({step.name: step.after for step in steps})
+    for step in steps:
+        assert all(place[other] < place[step.name] for other in step.after)
