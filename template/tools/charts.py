@@ -195,7 +195,7 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
     # Names that no one refers to, and which several pictures on a page would share.
-    text = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", text)
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
