@@ -1,6 +1,6 @@
 """What the files of a run show: predictions in pictures, and the data column by column."""
 
-from collections.abc import Iterable
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,20 +156,25 @@ def profile(frame: pd.DataFrame, rows: int) -> Profile:
     """Describe a frame column by column; `rows` is how many there are in all."""
     shown = frame.iloc[:, :MOST_COLUMNS]
     columns = []
-    described = describe(shown)
+    with warnings.catch_warnings():
+        # An infinite value has no place in a mean, and the table shows as much.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        described = describe(shown)
     for place, name in enumerate(shown.columns):
         facts, values = described.iloc[place], shown.iloc[:, place].dropna()
-        picture = commonest(values.astype(str))
+        picture: Markup | str
         if is_numeric_dtype(values) and not is_bool_dtype(values):
             numbers = values.to_numpy(float)
             picture = charts.spark(numbers[np.isfinite(numbers)])
+        else:
+            picture = commonest(values)
         columns.append(Column(str(name), {str(key): facts[key] for key in facts.index}, picture))
     left_out = frame.shape[1] - shown.shape[1]
     return Profile(max(rows, len(frame)), columns, left_out, len(frame) < rows)
 
 
-def commonest(values: Iterable[str], most: int = 3) -> str:
-    """The words that stand most often in a column, and how often."""
-    counts = pd.Series(list(values), dtype=str).value_counts()
+def commonest(values: "pd.Series[Any]", most: int = 3) -> str:
+    """The values that stand most often in a column, and how often."""
+    counts = values.value_counts()
     shown = ", ".join(f"{str(value)[:24]} {count:,}" for value, count in counts.head(most).items())
     return f"{shown} …" if len(counts) > most else shown

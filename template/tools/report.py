@@ -20,7 +20,7 @@ from tools.run import own_error
 
 PAGE, CARD = "report.html", "model-card.md"
 # What a page shows of what may be very long.
-MOST_CELLS = 2_000_000
+MOST_CELLS = 1_000_000
 LOG_LINES = 30
 
 
