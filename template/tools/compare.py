@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,14 +80,14 @@ class Comparison:
     runs: list[Run]
     skipped: dict[str, str]
 
-    @property
+    @cached_property
     def metrics(self) -> list[str]:
         """All metrics; the one that decided last stands first."""
         names = dict.fromkeys(name for run in self.runs for name in run.metrics)
         decides = next((run.decides for run in reversed(self.runs) if run.decides in names), "")
         return sorted(names, key=lambda name: name != decides)
 
-    @property
+    @cached_property
     def differing(self) -> list[str]:
         """The settings that are not the same in all runs."""
         names = dict.fromkeys(name for run in self.runs for name in run.parameters)
@@ -94,7 +95,7 @@ class Comparison:
             name for name in names if len({repr(run.parameters.get(name)) for run in self.runs}) > 1
         ]
 
-    @property
+    @cached_property
     def best(self) -> dict[str, float]:
         """The best value of each metric."""
         found = {}

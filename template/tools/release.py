@@ -11,6 +11,7 @@ from runtime import served
 from runtime.records import ModelRecord
 from runtime.store import model_id
 from tools import registry, screen
+from tools.project import ROOT
 
 
 def release(
@@ -31,10 +32,11 @@ def release(
         screen.console.print(beside(model, known))
         instead = f", instead of {model_id(before)}" if before else "; none was before"
         screen.console.print(f"Model {model.model_id} is released in {env}{instead}.")
-    screen.what_next(
-        "`make serve` answers requests with it; `make predict` asks it.",
-        "`make run` compares what it trains with it from now on.",
-    )
+    if (ROOT / "tools" / "serve.py").exists():
+        screen.what_next("`make serve` answers requests with it; `make predict` asks it.")
+    if (ROOT / "pipelines" / "batch_prediction.py").exists():
+        screen.what_next("`make run PIPELINE=batch_prediction` predicts for a whole table.")
+    screen.what_next("`make run` compares what it trains with it from now on.")
 
 
 def beside(model: ModelRecord, before: ModelRecord | None) -> Table:
