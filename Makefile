@@ -20,7 +20,7 @@ export DEST FLAVOUR VERSION
 ##@ Try it
 
 .PHONY: quickstart
-quickstart: environment ## Generate a project where DEST= says, set it up and train a model
+quickstart: environment ## Generate a project where DEST= says, train a model and ask it
 	@$(RUN) python -m scripts.quickstart
 
 .PHONY: test

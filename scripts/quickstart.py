@@ -1,4 +1,4 @@
-"""`make quickstart`: from nothing to a trained model, in a folder of its own.
+"""`make quickstart`: from nothing to a model that answers, in a folder of its own.
 
 The folder appears at once and complete, under git; a setup that fails or is stopped takes it away
 again. So the same command can simply be given again.
@@ -25,6 +25,8 @@ from scripts.screen import Refused
 FLAVOUR = "laptop"
 # For the first commits, where git does not know who the user is.
 NOBODY = ("-c", "user.name=quickstart", "-c", "user.email=quickstart@localhost")
+SHOWN = ("run", "report", "release", "predict")
+"""What a new project is shown with: a model trained, looked at, released and asked."""
 PATIENCE = 20
 """Seconds that a stopped verb gets to end by itself."""
 
@@ -32,7 +34,7 @@ PATIENCE = 20
 def quickstart(
     dest: Annotated[str, typer.Option(envvar="DEST", help="Where the project goes.")] = "",
 ) -> None:
-    """Generate a project, set it up, run its pipeline, and say what there is now."""
+    """Generate a project, set it up, train, release and ask a model, and say what there is now."""
     project = destination(dest)
     title("generate", project)
     create(project)
@@ -41,9 +43,10 @@ def quickstart(
         if not verb("setup", project):
             raise Refused("make setup failed; what it said is above.")
         commit(project, "Lock the versions")
-    title("make run", project)
-    if not verb("run", project):
-        raise Refused(f"make run failed; what it said is above. Go on in {project}.")
+    for name in SHOWN:
+        title(f"make {name}", project)
+        if not verb(name, project):
+            raise Refused(f"make {name} failed; what it said is above. Go on in {project}.")
     conclude(project)
 
 
@@ -137,7 +140,7 @@ def conclude(project: Path) -> None:
         "the project": project,
         "the model": f"{package.relative_to(project)}/model.py",
         "its settings": "config/project.yaml",
-        "this run": f"{path.parent.relative_to(project)}/",
+        "this run's report": f"{path.parent.relative_to(project)}/report.html",
         "registered models": "artifacts/models/",
     }
     table = Table.grid(padding=(0, 2))

@@ -29,9 +29,7 @@ def history(draft: Template) -> Template:
 
 def team(history: Template, release: str, to: Path) -> Project:
     """Generate a project from a release, and do a team's work in it."""
-    copier.run_copy(
-        str(history.path), to, vcs_ref=release, defaults=True, quiet=True, unsafe=False
-    )
+    copier.run_copy(str(history.path), to, vcs_ref=release, defaults=True, quiet=True, unsafe=False)
     git(to, "init", "--quiet", "--initial-branch=main")
     commit(to, "Generate")
     for path, (old, new) in EDITS.items():

@@ -45,6 +45,9 @@ def test_a_run_is_tracked_with_its_model(project: Generated) -> None:
     assert json.loads((artifacts / "run.json").read_text("utf-8")) == record
     assert (artifacts / "model/manifest.json").exists()
 
+    compared = json.loads(project.make("compare", "SOURCE=mlflow", "JSON=1").succeeded().out)
+    assert record["run_id"] in {run["run_id"] for run in compared["runs"]}
+
     before = tracked(project, "select count(*) from runs")
     project.make("run").succeeded()
     assert tracked(project, "select count(*) from runs") == before

@@ -1,9 +1,10 @@
 """`make compare`: runs side by side, on the screen, as a page and for machines."""
 
+import importlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +19,9 @@ from tools import history, screen
 from tools.project import ROOT, project
 
 PAGE = "compare.html"
+LOCAL = "local"
+Records = Iterator[tuple[str, Callable[[], Mapping[str, Any]]]]
+"""The id of each run, and what reads its record."""
 SHOWN = 20
 """Runs on the screen, unless LAST says how many."""
 MOST_CHARTS = 8
@@ -33,9 +37,10 @@ def compare(
     sort: Annotated[str, typer.Option(help="A metric, setting or column; the newest first.")] = "",
     last: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    source: Annotated[str, typer.Option(help="local, or mlflow: all that is tracked.")] = LOCAL,
 ) -> None:
     """Show the runs of a pipeline side by side, and of their settings those that differ."""
-    runs, skipped = read(env, pipeline)
+    runs, skipped = read(records(env, source), pipeline)
     comparison = Comparison(runs[-last:] if last else runs, skipped)
     if as_json:
         json.dump(comparison.as_json(pipeline, sort), sys.stdout, indent=2)
@@ -146,25 +151,42 @@ class Comparison:
         }
 
 
-def read(environment: str, pipeline: str) -> tuple[list[Run], dict[str, str]]:
+def records(environment: str, source: str) -> Records:
+    """The records of this machine's runs, or of all that MLflow knows, the oldest first.
+
+    Raises:
+        ProjectError: the project does not use MLflow, or the source is another word.
+    """
+    if source == LOCAL:
+        for folder in history.folders(environment):
+            path = folder / history.RECORD
+            yield folder.name, lambda path=path: json.loads(path.read_bytes())
+    elif source == "mlflow" and history.TRACKING.exists():
+        yield from importlib.import_module("tools.tracking").records()
+    elif source == "mlflow":
+        raise ProjectError("this project does not use MLflow: choose it in `kubeflow_components`")
+    else:
+        raise ProjectError(f"there is no source {source!r}: SOURCE is local or mlflow")
+
+
+def read(records: Records, pipeline: str) -> tuple[list[Run], dict[str, str]]:
     """The runs of a pipeline, the oldest first, and why others cannot be read.
 
     Plain JSON, and no more of it than is shown: so that hundreds take no time, and a record of
     another release is read as far as it goes.
     """
     runs, skipped = [], {}
-    for folder in history.folders(environment):
-        path = folder / history.RECORD
+    for name, load in records:
         try:
-            record = json.loads(path.read_bytes())
+            record = load()
             if record["pipeline"] == pipeline:
                 runs.append(_run(record))
         except FileNotFoundError:
-            skipped[folder.name] = "it left no record: it is running, or was killed"
+            skipped[name] = "it left no record: it is running, or was killed"
         except (OSError, ValueError) as error:
-            skipped[folder.name] = f"its {history.RECORD} cannot be read: {error}"
+            skipped[name] = f"its {history.RECORD} cannot be read: {error}"
         except (AttributeError, KeyError, TypeError) as error:
-            skipped[folder.name] = f"its {history.RECORD} is not a record of a run: {error}"
+            skipped[name] = f"its {history.RECORD} is not a record of a run: {error}"
     return runs, skipped
 
 

@@ -5,6 +5,8 @@ Runs go to a SQLite file below artifacts/, or to the server that MLFLOW_TRACKING
 
 import os
 import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +50,26 @@ def log(record: RunRecord) -> None:
     except mlflow.exceptions.MlflowException as error:
         reason = str(error).splitlines()[0]
         screen.console.print(f"MLflow at {mlflow.get_tracking_uri()} did not take it: {reason}")
+
+
+def records() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """The id of each run of this project that is tracked, the oldest first, and what reads it."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    def read(uri: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = mlflow.artifacts.load_dict(uri)
+        except mlflow.exceptions.MlflowException as error:
+            raise OSError(str(error).splitlines()[0]) from None
+        return content
+
+    mlflow.set_tracking_uri(store())
+    tracked = mlflow.search_runs(
+        [_experiment(mlflow)], order_by=["start_time ASC"], output_format="list"
+    )
+    for run in tracked:
+        yield run.info.run_name, partial(read, f"{run.info.artifact_uri}/run.json")
 
 
 def tags(record: RunRecord) -> dict[str, str]:
