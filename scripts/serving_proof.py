@@ -370,11 +370,11 @@ def section(flavour: str, fuzzed: list[Fuzzed], loaded: list[Loaded]) -> list[st
         )
     lines += ["", "| good | clients | requests | failed | p50, ms | p99, ms | requests/s |"]
     lines.append("|---" * 7 + "|")
-    for result in loaded:
+    for many in loaded:
         lines.append(
-            f"| {result.protocol} | {result.clients} | {len(result.latencies):,} "
-            f"| {result.failed} | {result.percentile(0.5):.1f} | {result.percentile(0.99):.1f} "
-            f"| {result.rate:.0f} |"
+            f"| {many.protocol} | {many.clients} | {len(many.latencies):,} "
+            f"| {many.failed} | {many.percentile(0.5):.1f} | {many.percentile(0.99):.1f} "
+            f"| {many.rate:.0f} |"
         )
     return lines
 

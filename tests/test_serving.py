@@ -192,7 +192,8 @@ def test_a_bad_request_is_named(project: Generated) -> None:
             assert rule["rule"].startswith("in_range")
             assert rule["rows"] == [2]
             assert "mean radius" in told["error"]
-        for value in ("large", None, {}, [1], 1e308):
+        wrong_values: list[Any] = ["large", None, {}, [1], 1e308]
+        for value in wrong_values:
             body = json.dumps({"instances": [{**rows[0], "mean radius": value}]}).encode()
             assert "mean radius" in refused(server, body)["error"]
         less = {name: value for name, value in rows[0].items() if name != "mean area"}
@@ -274,7 +275,7 @@ def test_a_harmed_model_is_neither_released_nor_served(project: Generated, harm:
 
 @LAPTOP
 def test_a_model_that_was_registered_without_a_sample(project: Generated) -> None:
-    """One of release 0.1.0, say: it is tried with a row that keeps the schema."""
+    """It is tried, and asked, with a row that keeps the schema."""
     model = release(project)
     sample = project.path / STORE / model / "sample.json"
     content = sample.read_text("utf-8")
