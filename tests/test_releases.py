@@ -1,4 +1,4 @@
-"""From every release there ever was: a team's project is updated to this checkout and still works."""
+"""From every release there ever was, a team's project is updated to this checkout, and works."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ RELEASES = [release.version for release in ledger.read(ROOT)]
 EDITS = {
     "src/my_model/features.py": ("StandardScaler()", "StandardScaler(with_mean=True)"),
     "config/project.yaml": ("regularisation: 1.0", "regularisation: 0.5"),
-    "README.md": ("## The map", "## Our own words\n\nAsk us.\n\n## The map"),
+    "README.md": ("## Words", "## Our own words\n\nAsk us.\n\n## Words"),
     "project.mk": ("# Your own", "ours: ## Ours\n\t@echo ours\n\n# Your own"),
 }
 DELETED = ["docs/decisions/README.md", "tests/unit/test_notebooks.py"]
