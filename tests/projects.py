@@ -35,6 +35,9 @@ def flavour(name: str) -> Any:
 
 
 FLAVOURS = [flavour(name) for name in names()]
+ONLINE = [
+    flavour(name) for name in names() if "online" in answers(name).get("serving_styles", ["online"])
+]
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ else:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # Where the tests themselves run in the background, Ctrl-C is ignored, and inherited so.
+            preexec_fn=heed_interrupts,
         )
         try:
             deadline = time.monotonic() + TIMEOUT
@@ -176,6 +181,11 @@ else:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
         return Done(running.returncode, out, err)
+
+
+def heed_interrupts() -> None:
+    """Let Ctrl-C end a process, as on a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -206,11 +216,15 @@ def life(flavour: str, template: Template, copie: Copie) -> Life:
 
 @contextmanager
 def restored(project: Generated) -> Iterator[Generated]:
-    """Give a committed project to a test, and take back what the test did to its files."""
+    """Give a committed project to a test, and take back what the test did to its files.
+
+    Nothing is released before and after: with a champion, a run decides otherwise.
+    """
     head = git(project.path, "rev-parse", "HEAD").strip()
     try:
         yield project
     finally:
+        (project.path / "artifacts/models/champion.json").unlink(missing_ok=True)
         git(project.path, "reset", "--quiet", "--hard", head)
         git(project.path, "clean", "--quiet", "-fd")
 

@@ -77,7 +77,7 @@ def test_duckdb(project: Generated) -> None:
     project.make("run").failed("nowhere")
 
 
-@REGRESSION
+@LAPTOP
 def test_a_database_by_sqlalchemy(project: Generated) -> None:
     """Any SQLAlchemy URL; with a version, the query is not asked again."""
     project.shipped_data("data/mine.db")
@@ -111,7 +111,7 @@ def test_a_password_in_the_file(project: Generated, source: str) -> None:
         assert "ducksecret" not in project.make(verb).failed("ingest", "password").said
 
 
-@REGRESSION
+@LAPTOP
 def test_a_database_that_does_not_answer(project: Generated) -> None:
     """The reason is told, the password is not."""
     project.source("sqlite:///nowhere/${SECRET}.db", **QUERY)

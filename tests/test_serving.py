@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from conftest import Template
-from projects import FLAVOURS, Generated, flavour, life, restored
+from projects import ONLINE, Generated, flavour, life, restored
 from pytest_copie.plugin import Copie
 
 from scripts.serving_proof import PROTOCOLS, Running, fuzz, load, request, serving
 
 pytestmark = pytest.mark.project
 LAPTOP = pytest.mark.parametrize("project", [flavour("laptop")], indirect=True)
-EVERY = pytest.mark.parametrize("project", FLAVOURS, indirect=True)
+EVERY = pytest.mark.parametrize("project", ONLINE, indirect=True)
 STORE = "artifacts/models"
 FUZZED = 1000
 GROWTH = 20

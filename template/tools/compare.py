@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -159,14 +159,18 @@ def records(environment: str, source: str) -> Records:
     """
     if source == LOCAL:
         for folder in history.folders(environment):
-            path = folder / history.RECORD
-            yield folder.name, lambda path=path: json.loads(path.read_bytes())
+            yield folder.name, partial(_read_json, folder / history.RECORD)
     elif source == "mlflow" and history.TRACKING.exists():
         yield from importlib.import_module("tools.tracking").records()
     elif source == "mlflow":
         raise ProjectError("this project does not use MLflow: choose it in `kubeflow_components`")
     else:
         raise ProjectError(f"there is no source {source!r}: SOURCE is local or mlflow")
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads(path.read_bytes())
+    return content
 
 
 def read(records: Records, pipeline: str) -> tuple[list[Run], dict[str, str]]:

@@ -3,6 +3,7 @@
 Runs go to a SQLite file below artifacts/, or to the server that MLFLOW_TRACKING_URI names.
 """
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -27,13 +28,21 @@ def store() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
 
 
-def log(record: RunRecord) -> None:
-    """Log a run. A tracking server that does not answer costs the run nothing but a line."""
-    # Nothing is sent to MLflow's makers.
+def quiet_mlflow() -> Any:
+    """MLflow on this project's store: it sends nothing to its makers, and says only what is wrong."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # The migrations of a new database, one line each.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 
     mlflow.set_tracking_uri(store())
+    return mlflow
+
+
+def log(record: RunRecord) -> None:
+    """Log a run. A tracking server that does not answer costs the run nothing but a line."""
+    mlflow = quiet_mlflow()
     try:
         mlflow.set_experiment(experiment_id=_experiment(mlflow))
         with mlflow.start_run(run_name=record.run_id):
@@ -54,8 +63,7 @@ def log(record: RunRecord) -> None:
 
 def records() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """The id of each run of this project that is tracked, the oldest first, and what reads it."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
+    mlflow = quiet_mlflow()
 
     def read(uri: str) -> dict[str, Any]:
         try:
@@ -64,7 +72,6 @@ def records() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
             raise OSError(str(error).splitlines()[0]) from None
         return content
 
-    mlflow.set_tracking_uri(store())
     tracked = mlflow.search_runs(
         [_experiment(mlflow)], order_by=["start_time ASC"], output_format="list"
     )
