@@ -8,6 +8,8 @@ copy            `copier copy` of the flavour laptop, beside a template of as man
 unchanged run   a second `make run`, and the same without make, beside importing KFP
 step            a pipeline of many steps that do nothing, minus one of a single step, by step;
                 beside starting Python and importing what KFP runs a step with
+report, compare a run as a page, five hundred runs side by side
+served          answers of the model server, beside a bare one of KServe that returns a constant
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -29,11 +31,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from scripts import quickstart, render, screen
+from scripts import bench_serving, quickstart, render, screen, synthetic
 from scripts.repository import ROOT, git, surroundings
 from scripts.screen import Refused
 
 STEPS = 10
+LOOK = 2.0
 COMPONENT = """
 @dsl.component(base_image="python:3.11-slim-bookworm", install_kfp_package=False)
 def nothing_{number}(before: int) -> int:
@@ -54,7 +57,7 @@ def {name}() -> None:
 
 @dataclass(frozen=True)
 class Figure:
-    """A measurement: medians, in seconds."""
+    """A measurement: medians, in seconds if its name says nothing else."""
 
     what: str
     seconds: float
@@ -63,12 +66,16 @@ class Figure:
     limit: float | None = None
     """Of the ratio to the floor; of the seconds, when `absolute`."""
     absolute: bool = False
+    rate: bool = False
+    """Whether more is better, so that the ratio is upside down."""
     parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float | None:
         """Return how many times its floor it takes."""
-        return self.seconds / self.floor if self.floor else None
+        if not self.floor:
+            return None
+        return self.floor / self.seconds if self.rate else self.seconds / self.floor
 
     @property
     def kept(self) -> bool | None:
@@ -227,6 +234,8 @@ def bench(
         project = folder / "project"
         figures = [first_run(project), copy(folder, rounds), *unchanged_run(project, rounds)]
         figures.append(step(project, rounds))
+        figures += looks(project, rounds)
+        figures += served(project)
     if as_json:
         rows = [
             {**asdict(figure), "ratio": figure.ratio, "kept": figure.kept} for figure in figures
@@ -236,6 +245,27 @@ def bench(
     screen.console.print(table(figures))
     missed = [figure.what for figure in figures if figure.kept is False]
     screen.what_next(f"Missed: {', '.join(missed)}." if missed else "Every limit is kept.")
+
+
+def looks(project: Path, rounds: int) -> list[Figure]:
+    """Measure the report of a run, and the comparison of five hundred."""
+    (report,) = take_turns(rounds, lambda: seconds(["make", "report"], project))
+    synthetic.write_runs(project, 500)
+    (compare,) = take_turns(rounds, lambda: seconds(["make", "compare"], project))
+    return [
+        Figure("report", report, limit=LOOK, absolute=True),
+        Figure("compare 500 runs", compare, limit=LOOK, absolute=True),
+    ]
+
+
+def served(project: Path) -> list[Figure]:
+    """Measure the model server, its unit in each name, beside one that answers a constant."""
+    seconds(["make", "release"], project)
+    bare = "a bare server of KServe"
+    return [
+        Figure(f"served, {row.name}", row.value, row.floor, bare, row.limit, rate=row.rate)
+        for row in bench_serving.bench(project)
+    ]
 
 
 def table(figures: list[Figure]) -> Table:

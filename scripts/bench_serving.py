@@ -68,6 +68,8 @@ class Row:
     ratio: float
     limit: float | None = None
     """Of the ratio."""
+    rate: bool = False
+    """Whether more is better."""
 
 
 def bench(project: Path) -> list[Row]:
@@ -103,8 +105,11 @@ def compared(protocol: str, server: Running, bare: Running, empty: Running) -> l
         rows.append(Row(f"{name}, ms", value, least, value / least, limit))
         rows.append(Row(f"{name} with the model, ms", whole, least, whole / least))
     most, rate, whole = (statistics.median(turn[side].rate for turn in taken) for side in range(3))
-    rows.append(Row(f"{protocol} requests/s", rate, most, most / rate))
-    return [*rows, Row(f"{protocol} requests/s with the model", whole, most, most / whole)]
+    rows.append(Row(f"{protocol} requests/s", rate, most, most / rate, rate=True))
+    return [
+        *rows,
+        Row(f"{protocol} requests/s with the model", whole, most, most / whole, rate=True),
+    ]
 
 
 def body(protocol: str, server: Running) -> bytes:
