@@ -29,7 +29,7 @@ def store() -> str:
 
 
 def quiet_mlflow() -> Any:
-    """MLflow on this project's store: it sends nothing to its makers, and says only what is wrong."""
+    """MLflow on this project's store, quiet: nothing is sent to its makers either."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # The migrations of a new database, one line each.
