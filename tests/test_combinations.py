@@ -20,7 +20,7 @@ JINJA = re.compile(r"(?<!\$)\{\{ .*|\{%.*|\{#.*")
 
 
 def combinations() -> list[Any]:
-    """Combine all choices about the model, without an extra step and with one."""
+    """Combine all choices about the model, with little beside it and with all there is."""
     text = (Path(__file__).parent.parent / "questions/20-model.yml").read_text("utf-8")
     questions = yaml.safe_load(text)
     choices = {}
@@ -28,6 +28,7 @@ def combinations() -> list[Any]:
         given = question.get("choices", [])
         choices[name] = list(given.values()) if isinstance(given, dict) else given
     choices["extra_steps"] = [[], ["clean_text"]]
+    choices["kubeflow_components"] = [["pipelines"], ["pipelines", "serving", "mlflow"]]
     return [
         pytest.param(dict(zip(choices, values, strict=True)), id="-".join(map(str, values)))
         for values in itertools.product(*choices.values())
