@@ -33,6 +33,11 @@ def answers(flavour: str) -> dict[str, Any]:
     return read
 
 
+def online() -> list[str]:
+    """List the flavours that have a model server."""
+    return [name for name in names() if "online" in answers(name).get("serving_styles", ["online"])]
+
+
 def generate(flavour: str, target: Path, template: Path = ROOT) -> None:
     """Generate a flavour without trust.
 

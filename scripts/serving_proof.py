@@ -393,7 +393,7 @@ def proof(
         f"{WARM} requests, and after the last. Good requests hold one row.",
         "",
     ]
-    for place, flavour in enumerate(render.names()):
+    for place, flavour in enumerate(render.online()):
         with tempfile.TemporaryDirectory() as folder:
             project = trained(flavour, Path(folder))
             if place == 0:

@@ -21,7 +21,7 @@ import pytest
 from conftest import Template, commit, git
 from pytest_copie.plugin import Copie
 
-from scripts.render import answers, names
+from scripts.render import answers, names, online
 from scripts.repository import surroundings
 
 TIMEOUT = 600
@@ -35,9 +35,7 @@ def flavour(name: str) -> Any:
 
 
 FLAVOURS = [flavour(name) for name in names()]
-ONLINE = [
-    flavour(name) for name in names() if "online" in answers(name).get("serving_styles", ["online"])
-]
+ONLINE = [flavour(name) for name in online()]
 
 
 @dataclass(frozen=True)
