@@ -11,10 +11,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def write_runs(project: Path, count: int, seed: int = 7) -> list[str]:
     """Write so many records beside those of a project's real runs, and return their ids.
 
-    Each is the newest real record with another time, other metrics, settings and data; they are
+    Each is the newest real record of the training pipeline with another time, other metrics, settings and data; they are
     older than the real ones.
     """
-    newest = max(project.glob("artifacts/runs/*/run.json"))
+    records = sorted(project.glob("artifacts/runs/*/run.json"))
+    newest = next(path for path in reversed(records) if '"training"' in path.read_text("utf-8"))
     draw = random.Random(seed)  # noqa: S311 # nothing secret
     made = []
     for place in range(count):
