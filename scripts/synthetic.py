@@ -11,8 +11,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def write_runs(project: Path, count: int, seed: int = 7) -> list[str]:
     """Write so many records beside those of a project's real runs, and return their ids.
 
-    Each is the newest real record of the training pipeline with another time, other metrics, settings and data; they are
-    older than the real ones.
+    Each is the newest real record of the training pipeline with another time, other metrics,
+    settings and data; they are older than the real ones.
     """
     records = sorted(project.glob("artifacts/runs/*/run.json"))
     newest = next(path for path in reversed(records) if '"training"' in path.read_text("utf-8"))
