@@ -16,7 +16,7 @@ from rich.table import Table
 
 from runtime.errors import ProjectError
 from tools import history, screen
-from tools.project import ROOT, project
+from tools.project import ROOT, TRACKING, project
 
 PAGE = "compare.html"
 LOCAL = "local"
@@ -160,7 +160,7 @@ def records(environment: str, source: str) -> Records:
     if source == LOCAL:
         for folder in history.folders(environment):
             yield folder.name, partial(_read_json, folder / history.RECORD)
-    elif source == "mlflow" and history.TRACKING.exists():
+    elif source == "mlflow" and TRACKING.exists():
         yield from importlib.import_module("tools.tracking").records()
     elif source == "mlflow":
         raise ProjectError("this project does not use MLflow: choose it in `kubeflow_components`")

@@ -12,8 +12,6 @@ from runtime.errors import ProjectError
 from tools.project import ROOT, project
 
 RECORD = "run.json"
-# There when the component `mlflow` is chosen.
-TRACKING = ROOT / "tools" / "tracking.py"
 # What a name says of a metric that evaluation.py does not list.
 _ERRORS = re.compile(r"(^|_)(brier|error|loss|mae|mape|mse|msle|rmse|rmsle)(_|$)")
 

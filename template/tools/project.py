@@ -13,6 +13,8 @@ from runtime.errors import ProjectError
 from runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+# There when the component `mlflow` is chosen.
+TRACKING = ROOT / "tools" / "tracking.py"
 SETTINGS_CLASS = "StepSettings"
 
 

@@ -24,15 +24,13 @@ from runtime.settings import Settings
 from runtime.store import ModelStore
 from tools import images, screen
 from tools.imports import steps_of
-from tools.project import ROOT, Environment, project
+from tools.project import ROOT, TRACKING, Environment, project
 
 if TYPE_CHECKING:
     from tools.progress import Progress, Step
 
 SETTINGS_SUFFIX = "_settings"
 LOG_LINES_SHOWN = 12
-# There when the component `mlflow` is chosen.
-TRACKING = ROOT / "tools" / "tracking.py"
 PAGES = {"system.HTML": ".html", "system.Markdown": ".md"}
 
 
