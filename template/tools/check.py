@@ -17,8 +17,8 @@ def settings() -> None:
     for step in project().steps:
         project().settings(step)
     _ = project().images
-    for path in sorted((ROOT / "config/environments").glob("*.yaml")):
-        project().environment(path.stem)
+    for name in project().environments:
+        project().environment(name)
 
 
 def command(*words: str) -> Callable[[], None]:

@@ -14,11 +14,6 @@ FOLDER = "tests/golden"
 TAG = "golden"
 
 
-def names() -> list[str]:
-    """The pipelines of this project."""
-    return sorted(path.stem for path in (ROOT / "pipelines").glob("*.py"))
-
-
 def path(pipeline: str) -> Path:
     """Where the compiled form of a pipeline is kept."""
     return ROOT / FOLDER / f"{pipeline}.yaml"
@@ -47,7 +42,7 @@ def write(pipeline: str) -> None:
 
 def golden() -> None:
     """Write all pipelines anew."""
-    for name in names():
+    for name in project().pipelines:
         write(name)
     screen.what_next(f"Read `git diff {FOLDER}`: it is what the cluster will run differently.")
 

@@ -1,4 +1,7 @@
-"""Content-addressed images: the tag of a step is the hash of exactly what its image holds."""
+"""Content-addressed images: the tag of an image is the hash of exactly what it holds.
+
+There is one for each step, and one for the model server, called `serving`.
+"""
 
 import hashlib
 import subprocess
@@ -6,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime.errors import ProjectError
 from tools import imports
 from tools.project import ROOT, project
 
-PLATFORM = "linux/amd64"
+SERVING = "serving"
 TAG_LENGTH = 16
 LAUNCHER = b"kfp=="
 LAUNCHER_GROUP = ("--only-group", "tools")
@@ -25,66 +29,97 @@ def use_registry(registry: str) -> None:
 
 
 @cache
-def image(step: str) -> str:
-    """The reference of a step's image, for `@dsl.component(base_image=...)`.
+def image(name: str) -> str:
+    """The reference of an image, as in `@dsl.component(base_image=image("train"))`.
 
     Raises:
         ProjectError: a file that the image needs is missing or cannot be read.
     """
-    name = f"{project().name}-{step.replace('_', '-')}"
     prefix = f"{_registry.rstrip('/')}/" if _registry else ""
-    return f"{prefix}{name}:{tag(step)}"
+    return f"{prefix}{repository(name)}:{tag(name)}"
 
 
-def tag(step: str, root: Path = ROOT) -> str:
-    """The hash of a step's build context, base image, platform and epoch, in 16 hex digits.
+def names(root: Path = ROOT) -> list[str]:
+    """All images of the project: the steps', and the model server's where there is one."""
+    served = [SERVING] if (root / SERVING / "Dockerfile").exists() else []
+    return [*project(root).steps, *served]
+
+
+def repository(name: str) -> str:
+    """What an image is called, without registry and tag."""
+    return f"{project().name}-{name.replace('_', '-')}"
+
+
+def tag(name: str, root: Path = ROOT) -> str:
+    """The hash of an image's build context, base image, platform and epoch, in 16 hex digits.
 
     Of the context count paths, executable bits and contents; file times, owners and the place of
     the checkout do not.
     """
     settings = project(root).images
-    digest = hashlib.sha256(f"{settings.base_image}\0{PLATFORM}\0{settings.epoch}\0".encode())
-    for path, content in sorted(context(step, root).items()):
-        executable = (root / path).exists() and (root / path).stat().st_mode & 0o111
-        digest.update(f"{path}\0{'x' if executable else '-'}\0{len(content)}\0".encode())
-        digest.update(content)
+    digest = hashlib.sha256(
+        f"{settings.base(name)}\0{settings.platform}\0{settings.epoch}\0".encode()
+    )
+    for path, file in sorted(context(name, root).items()):
+        digest.update(f"{path}\0{'x' if file.executable else '-'}\0{len(file.content)}\0".encode())
+        digest.update(file.content)
     return digest.hexdigest()[:TAG_LENGTH]
 
 
-def context(step: str, root: Path = ROOT) -> Mapping[str, bytes]:
-    """The build context of a step's image: path in the image to content.
+class File(NamedTuple):
+    """A file of a build context."""
 
-    Its Dockerfile and folder without tests, every module of the project that its component
-    imports, directly or not, and the pinned requirements of that step alone.
+    content: bytes
+    executable: bool = False
+
+
+def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
+    """The build context of an image: path to file.
+
+    Its Dockerfile and folder without tests, every module of the project that is imported by its
+    component (by the model server's entry), directly or not, and its own pinned requirements.
     """
-    folder = root / "steps" / step
-    if not (folder / "component.py").exists():
-        raise ProjectError(f"there is no step {step!r}: steps/{step}/component.py is missing")
-    files = {
+    if name == SERVING and SERVING not in project(root).steps:
+        folder, module = root / SERVING, f"{SERVING}.__main__"
+    else:
+        folder, module = root / "steps" / name, f"steps.{name}.component"
+    entry = folder / f"{module.rpartition('.')[2]}.py"
+    dockerfile = folder / "Dockerfile"
+    for path, way_out in (
+        (entry, f"there is no step {name!r}"),
+        (dockerfile, "bring it back by `git checkout`, or by an update of the template"),
+    ):
+        if not path.exists():
+            raise ProjectError(f"{path.relative_to(root)} is missing: {way_out}")
+    paths = {
         path
         for path in folder.rglob("*")
         if path.is_file()
         and "__pycache__" not in path.parts
         and not path.name.startswith(("test_", "."))
-        and path.name != "pyproject.toml"
+        and path.name not in ("Dockerfile", "pyproject.toml")
     }
-    files |= imports.closure(f"steps.{step}.component", root)
-    found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
-    found["Dockerfile"] = found.pop(f"steps/{step}/Dockerfile", b"")
-    found["requirements.txt"] = requirements(step, root)
+    paths |= imports.closure(module, root)
+    files = {path.relative_to(root).as_posix(): path for path in paths} | {"Dockerfile": dockerfile}
+    found = {
+        path: File(file.read_bytes(), bool(file.stat().st_mode & 0o111))
+        for path, file in files.items()
+    }
+    found["requirements.txt"] = File(requirements(name, root))
     return found
 
 
-def prefetch(steps: Sequence[str], root: Path = ROOT) -> None:
-    """Have uv look up the requirements of these steps while Python does something else."""
-    for selection in [LAUNCHER_GROUP, *map(_package, steps)]:
+def prefetch(wanted: Sequence[str], root: Path = ROOT) -> None:
+    """Have uv look up the requirements of these images while Python does something else."""
+    for selection in [LAUNCHER_GROUP, *(_package(name, root) for name in wanted)]:
         _export(root, *selection)
 
 
-def requirements(step: str, root: Path = ROOT) -> bytes:
-    """Pinned and hashed requirements of one step, with the launcher that starts a component."""
-    prefetch([step], root)
-    return _export(root, *_package(step)).result() + _launcher(root)
+def requirements(name: str, root: Path = ROOT) -> bytes:
+    """Pinned and hashed requirements of one image; of a step, with what starts its component."""
+    prefetch([name], root)
+    own = _export(root, *_package(name, root)).result()
+    return own + _launcher(root) if name in project(root).steps else own
 
 
 def _launcher(root: Path) -> bytes:
@@ -95,8 +130,8 @@ def _launcher(root: Path) -> bytes:
     return b"".join(lines[start : start + length])
 
 
-def _package(step: str) -> tuple[str, str]:
-    return ("--package", f"step-{step}")
+def _package(name: str, root: Path) -> tuple[str, str]:
+    return ("--package", f"step-{name}" if name in project(root).steps else name)
 
 
 def forget() -> None:

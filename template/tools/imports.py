@@ -7,6 +7,9 @@ from typing import Any
 from runtime.errors import ProjectError
 from tools.project import ROOT, project
 
+# Those beside src/ whose modules end up in an image or name what does.
+FOLDERS = ("pipelines", "runtime", "serving", "steps")
+
 
 def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
     """The steps that a pipeline is wired from, in alphabetical order.
@@ -14,7 +17,7 @@ def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
     Raises:
         ProjectError: there is no such pipeline.
     """
-    names = sorted(path.stem for path in (root / "pipelines").glob("*.py"))
+    names = project(root).pipelines
     if pipeline not in names:
         raise ProjectError(
             f"there is no pipeline {pipeline!r}: PIPELINE is one of {', '.join(names)}"
@@ -25,7 +28,7 @@ def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
 
 
 def closure(module: str, root: Path = ROOT) -> set[Path]:
-    """The files of the modules of steps, src and runtime that a module imports, directly or not."""
+    """The files of this project that a module imports, directly or not; those of tools aside."""
     known = graph(root)
     waiting, seen = [module], set()
     while waiting:
@@ -42,15 +45,14 @@ def closure(module: str, root: Path = ROOT) -> set[Path]:
 
 @cache
 def graph(root: Path = ROOT) -> Any:
-    """Who imports whom among pipelines, steps, src and runtime."""
+    """Who imports whom among pipelines, serving, steps, src and runtime."""
     import grimp
 
+    folders = [folder for folder in FOLDERS if (root / folder).is_dir()]
     try:
         return grimp.build_graph(
             project(root).package,
-            "pipelines",
-            "runtime",
-            "steps",
+            *folders,
             exclude_type_checking_imports=True,
             cache_dir=None,
         )
@@ -61,7 +63,7 @@ def graph(root: Path = ROOT) -> Any:
 
 
 def _file_of(module: str, root: Path) -> Path | None:
-    base = root if module.split(".")[0] in {"pipelines", "runtime", "steps"} else root / "src"
+    base = root if module.split(".")[0] in FOLDERS else root / "src"
     path = base.joinpath(*module.split("."))
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.exists():

@@ -2,6 +2,7 @@
 
 import importlib
 import tomllib
+from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from runtime.errors import ProjectError
 from runtime.settings import Settings
+from tools.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 # There when the component `mlflow` is chosen.
@@ -24,18 +26,15 @@ class ImageSettings(Settings):
     epoch: int = Field(default=0, ge=0)
     """Part of every tag: raised to build all images again."""
     base_image: str = "python:3.11-slim-bookworm"
-    """What every image starts from: a mirror's copy, or one with CUDA."""
+    """What every image starts from. With Python 3.11 and pip: a mirror's copy, say."""
+    base_images: dict[str, str] = Field(default_factory=dict)
+    """What single images start from instead, by the name of the step or `serving`."""
+    platform: str = "linux/amd64"
+    """Of the nodes that images run on."""
 
-
-class Environment(Settings):
-    """A target to run on: one file of config/environments/."""
-
-    artifact_root: str
-    """Folder or URI of what runs write."""
-    model_store: str
-    """Folder or URI of registered models."""
-    registry: str = ""
-    """Prefix of image names, such as `ghcr.io/my-team`."""
+    def base(self, name: str) -> str:
+        """What the image of a step, or of serving, starts from."""
+        return self.base_images.get(name, self.base_image)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -75,6 +74,11 @@ class Project:
         return sorted(path.parent.name for path in self.root.glob("steps/*/component.py"))
 
     @cached_property
+    def pipelines(self) -> list[str]:
+        """The files of pipelines/, in alphabetical order."""
+        return sorted(path.stem for path in self.root.glob("pipelines/*.py"))
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """config/project.yaml as it stands; every section belongs to a step, or is `images`."""
         config = self._read_yaml("config/project.yaml")
@@ -89,8 +93,11 @@ class Project:
     @property
     def images(self) -> ImageSettings:
         """How images are made."""
-        section = self.config.get("images") or {}
-        return ImageSettings.parse(section, where="config/project.yaml: images")
+        section, where = self.config.get("images") or {}, "config/project.yaml: images"
+        images = ImageSettings.parse(section, where=where)
+        known = [*self.steps, "serving"]
+        self._refuse_unknown(images.base_images, known, f"{where}.base_images", "image")
+        return images
 
     def settings(self, step: str) -> Settings:
         """The checked settings of a step: its section, read by the class in its settings.py."""
@@ -103,20 +110,36 @@ class Project:
 
     def environment(self, name: str) -> Environment:
         """The checked settings of an environment."""
-        folder = "config/environments"
-        known = sorted(path.stem for path in (self.root / folder).glob("*.yaml"))
-        if name not in known:
+        if name not in self.environments:
             raise ProjectError(
-                f"there is no environment {name!r}: ENV is one of {', '.join(known)}"
+                f"there is no environment {name!r}: ENV is one of {', '.join(self.environments)}"
             )
-        path = f"{folder}/{name}.yaml"
-        return Environment.parse(self._read_yaml(path), where=path)
+        path = f"config/environments/{name}.yaml"
+        environment = Environment.parse(self._read_yaml(path), where=path)
+        self._refuse_unknown(environment.steps, self.steps, f"{path}: steps", "step")
+        self._refuse_unknown(
+            environment.schedules, self.pipelines, f"{path}: schedules", "pipeline"
+        )
+        return environment
+
+    @property
+    def environments(self) -> list[str]:
+        """The files of config/environments/, in alphabetical order."""
+        return sorted(path.stem for path in self.root.glob("config/environments/*.yaml"))
 
     def _section(self, step: str) -> dict[str, Any]:
         section = self.config.get(step) or {}
         if not isinstance(section, dict):
             raise ProjectError(f"config/project.yaml: {step} must hold keys and values")
         return section
+
+    @staticmethod
+    def _refuse_unknown(given: Iterable[str], known: list[str], where: str, kind: str) -> None:
+        for name in given:
+            if name not in known:
+                raise ProjectError(
+                    f"{where}: there is no {kind} {name!r}; there are {', '.join(known)}"
+                )
 
     def _read_yaml(self, path: str) -> dict[str, Any]:
         try:

@@ -23,8 +23,10 @@ from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
 from runtime.store import ModelStore
 from tools import images, screen
+from tools.environment import Environment
+from tools.execution import Execution, configured
 from tools.imports import steps_of
-from tools.project import ROOT, TRACKING, Environment, project
+from tools.project import ROOT, TRACKING, project
 
 if TYPE_CHECKING:
     from tools.progress import Progress, Step
@@ -124,9 +126,13 @@ def data_version(settings: Mapping[str, Settings]) -> str:
 
 
 def load(pipeline: str, environment: Environment) -> Any:
-    """The KFP definition of a pipeline, its images named for the environment."""
+    """The KFP definition of a pipeline as the environment has it: images and executions."""
     images.use_registry(environment.registry)
-    return getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
+    definition = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
+    executions = {step: environment.execution(step) for step in steps_of(pipeline)}
+    if not environment.pull_secrets and all(each == Execution() for each in executions.values()):
+        return definition
+    return configured(definition, executions, environment.pull_secrets)
 
 
 def origin(pipeline: str) -> Lineage:

@@ -3,14 +3,14 @@
 import subprocess
 
 from tools import golden, screen
-from tools.project import ROOT
+from tools.project import ROOT, project
 from tools.run import refuse_path
 
 
 def setup() -> None:
     """Make what a fresh project lacks, and say how to start."""
     refuse_path(ROOT)
-    missing = [name for name in golden.names() if not golden.path(name).exists()]
+    missing = [name for name in project().pipelines if not golden.path(name).exists()]
     for name in missing:
         golden.write(name)
     if missing:

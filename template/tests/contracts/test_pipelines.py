@@ -9,7 +9,7 @@ from tools.progress import Progress
 from tools.project import project
 
 
-@pytest.mark.parametrize("pipeline", golden.names())
+@pytest.mark.parametrize("pipeline", project().pipelines)
 def test_compiles_to_what_is_kept_in_git(pipeline: str) -> None:
     path = golden.path(pipeline)
     assert path.exists(), f"{path} is missing: run `make golden` and commit it"
@@ -18,7 +18,7 @@ def test_compiles_to_what_is_kept_in_git(pipeline: str) -> None:
     )
 
 
-@pytest.mark.parametrize("pipeline", golden.names())
+@pytest.mark.parametrize("pipeline", project().pipelines)
 def test_asks_for_nothing_that_nobody_knows(pipeline: str) -> None:
     environment = project().environment("local")
     definition = run.load(pipeline, environment)
@@ -26,7 +26,7 @@ def test_asks_for_nothing_that_nobody_knows(pipeline: str) -> None:
     assert run.select(definition, known).keys() <= known.keys()
 
 
-@pytest.mark.parametrize("pipeline", golden.names())
+@pytest.mark.parametrize("pipeline", project().pipelines)
 def test_it_is_known_which_step_waits_for_which(pipeline: str, tmp_path: Path) -> None:
     definition = run.load(pipeline, project().environment("local"))
     steps = Progress(definition.pipeline_spec, tmp_path).steps

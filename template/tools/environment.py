@@ -1,0 +1,68 @@
+"""An environment: a place to run, described by one file of config/environments/."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from runtime.errors import ProjectError
+from runtime.settings import Settings
+from tools.execution import Execution
+
+
+def _cron(value: str) -> str:
+    if not re.fullmatch(r"[\d*/,\-A-Za-z?]+( [\d*/,\-A-Za-z?]+){4}", value):
+        raise ValueError(
+            "write minute, hour, day, month and weekday with a space between, such as '0 3 * * 1'"
+        )
+    return value
+
+
+class Schedule(Settings):
+    """When a pipeline runs by itself."""
+
+    cron: Annotated[str, AfterValidator(_cron)]
+    """Minute, hour, day of the month, month, day of the week; in UTC."""
+    enabled: bool = True
+    """Whether it runs; a schedule that is switched off stays on the cluster, paused."""
+    catch_up: bool = False
+    """Whether runs that were missed while it was paused are made up for."""
+
+
+class Environment(Settings):
+    """A target to run on. What an older project's file does not have stays as it is here."""
+
+    artifact_root: str
+    """Folder or URI of what runs write; empty on a cluster: where KFP keeps what it writes."""
+    model_store: str
+    """Folder or URI of registered models."""
+    registry: str = ""
+    """Prefix of image names, such as `ghcr.io/my-team`; empty: the engine of this machine."""
+    context: str = ""
+    """The cluster, as a context of the kubeconfig; empty: its current one."""
+    namespace: str = ""
+    """Where runs happen on the cluster; empty: this environment has no cluster."""
+    url: str = ""
+    """Of KFP's API; empty: it is reached through the cluster's API server."""
+    service_account: str = ""
+    """What the steps' pods may do on the cluster; empty: what KFP gives every run."""
+    pull_secrets: list[str] = Field(default_factory=list)
+    """Kubernetes Secrets by which the nodes pull images."""
+    every_step: Execution = Execution()
+    """What every step is given, where its own section does not say otherwise."""
+    steps: dict[str, Execution] = Field(default_factory=dict)
+    """What single steps are given; a key here takes the place of the one in `every_step`."""
+    schedules: dict[str, Schedule] = Field(default_factory=dict)
+    """When pipelines run by themselves."""
+
+    def execution(self, step: str) -> Execution:
+        """How a step is executed here."""
+        return self.steps.get(step, Execution()).over(self.every_step)
+
+    def require_cluster(self, name: str) -> None:
+        """Refuse to go on where there is no cluster to go to."""
+        if not self.namespace:
+            raise ProjectError(
+                f"the environment {name!r} has no cluster: choose another by ENV=, or give "
+                f"`namespace` in config/environments/{name}.yaml"
+            )
