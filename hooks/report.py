@@ -1,0 +1,181 @@
+"""What an update does, in words: for the screen before it, and for a pull request after it."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from after_update import LOSSES, Finding
+from ownership import RELEASE
+
+SECTION = re.compile(r"^## \[(?P<version>[^\]]+)\].*$", re.MULTILINE)
+LISTED = 12
+
+
+@dataclass
+class Report:
+    """An update that was tried, and perhaps done."""
+
+    source: str
+    """The template, as the answers name it."""
+    old: str
+    new: str
+    commit: str
+    """Of the new release."""
+    findings: list[Finding]
+    questions: dict[str, Any]
+    """The answers that were not there before."""
+    examples: str = ""
+    """What the release changed in its examples of owned files, as a patch."""
+    checks: dict[str, bool] = field(default_factory=dict)
+    """The verbs that ran afterwards, and whether they succeeded."""
+    undo: str = ""
+    """The command that takes the update back; empty when the project was left as it was."""
+
+    @property
+    def conflicts(self) -> list[Finding]:
+        """List the files that have to be merged by hand."""
+        return self.of("conflict")
+
+    @property
+    def losses(self) -> list[Finding]:
+        """List the files whose state is not what an update may leave."""
+        return self.of(*LOSSES)
+
+    def of(self, *kinds: str) -> list[Finding]:
+        """List the findings of these kinds."""
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    def json(self) -> str:
+        """Write it for a program; the kinds of finding are explained in after_update.py."""
+        return json.dumps(asdict(self), indent=2, default=str)
+
+    def markdown(self) -> str:
+        """Write it down."""
+        return "\n".join(self.lines()) + "\n"
+
+    def lines(self) -> Iterator[str]:
+        """Give the lines of the report."""
+        yield f"# Update of the template from {self.old} to {self.new}"
+        yield f"\nFrom {self.source}, commit {self.commit[:12]}.\n"
+        yield self.verdict()
+        for title, kinds, note in SECTIONS:
+            if found := self.of(*kinds):
+                yield f"\n## {title}\n"
+                yield from listed(found, note)
+        if self.questions:
+            yield "\n## New questions, answered by their defaults\n"
+            helps = question_helps()
+            for name, answer in self.questions.items():
+                yield f"- `{name}`: `{answer}`. {helps.get(name, '')}"
+            yield "\nTo answer otherwise: `make update DATA='name=value'`."
+        if notes := changelog(self.old, self.new):
+            yield "\n## What is new\n"
+            yield notes
+        if self.checks:
+            yield "\n## Afterwards\n"
+            for verb, good in self.checks.items():
+                yield f"- `{verb}` {'succeeded' if good else '**failed**'}"
+        if self.examples:
+            yield "\n<details><summary>What changed in the examples of your files</summary>\n"
+            yield f"```diff\n{self.examples}```\n\n</details>"
+
+    def verdict(self) -> str:
+        """Say in a sentence what it means for the team's work."""
+        if self.losses:
+            return (
+                f"**{count(self.losses)} would lose work or change what is not theirs to change.**"
+            )
+        own = [found for found in self.findings if found.owner in ("owned", "yours")]
+        same = [found for found in own if found.kind in ("same", "example")]
+        edits = self.of("kept", "merged", "retired")
+        begin = (
+            f"**{count(self.conflicts)} in conflict.** Else nothing"
+            if self.conflicts
+            else "Nothing"
+        )
+        return (
+            f"{conflicts}Nothing is lost: {count(same)} of yours as they were, {count(edits)} of the template "
+            f"with your edits, {count(self.of('deleted'))} still deleted."
+        )
+
+
+# What is worth a look, the most urgent first: title, kinds of finding, and what to do.
+SECTIONS: Sequence[tuple[str, tuple[str, ...], str]] = (
+    ("Lost", LOSSES, ""),
+    ("Conflicts, to be resolved as in any merge", ("conflict",), "extend"),
+    ("The release and you changed these", ("merged",), "extend"),
+    ("Your edits in files of the template, as they were", ("kept",), "extend"),
+    ("No longer in the release; yours to keep or delete", ("retired",), ""),
+    ("Deleted by you, and still deleted", ("deleted",), ""),
+    ("Not brought, as .gitignore names them", ("ignored",), ""),
+    ("The template's files, changed", ("changed",), "few"),
+    ("The template's files, new, and examples that are yours from now on", ("arrived",), "few"),
+    ("The template's files, removed", ("removed",), "few"),
+    ("The release's examples of these have changed; yours stay", ("example",), ""),
+)
+
+
+def listed(findings: Sequence[Finding], note: str) -> Iterator[str]:
+    """List files, with where a change belongs, or only the first few by name."""
+    if note == "few":
+        owned = [found for found in findings if found.owner == "owned"]
+        yield from (f"- `{found.path}` (yours)" for found in owned)
+        others = [found.path for found in findings if found not in owned]
+        shown = ", ".join(f"`{path}`" for path in others[:LISTED])
+        rest = len(others) - LISTED
+        if others:
+            yield f"- {shown}{f' and {rest} more' if rest > 0 else ''}"
+        return
+    for found in findings:
+        extend = f": better changed in {found.extend}" if note == "extend" and found.extend else ""
+        kind = f": {found.kind}" if found.kind in LOSSES else ""
+        yield f"- `{found.path}` ({found.owner}){kind}{extend}"
+
+
+def count(findings: Sequence[Finding]) -> str:
+    """Count files."""
+    return f"{len(findings)} file{'' if len(findings) == 1 else 's'}"
+
+
+def number(release: str) -> tuple[int, ...]:
+    """Read a release as numbers that can be compared, 0.4.0 or v0.4.0-3-gabcdef."""
+    return tuple(int(part) for part in re.findall(r"\d+", release.partition("-g")[0]))
+
+
+def changelog(old: str, new: str, release: Path = RELEASE) -> str:
+    """Cut from the changelog what the releases after `old` up to `new` say."""
+    file = release / "CHANGELOG.md"
+    if not file.exists():
+        return ""
+    text = file.read_text(encoding="utf-8")
+    heads = [head for head in SECTION.finditer(text) if re.match(r"v?\d", head["version"])]
+    parts = []
+    for head in heads:
+        if number(old) < number(head["version"]) <= number(new):
+            end = SECTION.search(text, head.end())
+            parts.append(text[head.start() : end.start() if end else None].strip())
+    return re.sub(r"^##", "###", "\n\n".join(parts), flags=re.MULTILINE)
+
+
+def question_helps(release: Path = RELEASE) -> dict[str, str]:
+    """Read what each question asks."""
+    helps = {}
+    for file in sorted((release / "questions").glob("*.yml")):
+        for name, question in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+            if isinstance(question, dict) and "help" in question:
+                helps[name] = str(question["help"]).splitlines()[0]
+    return helps
+
+
+def example_changes(old: Path, new: Path, paths: Sequence[str]) -> str:
+    """Show how the release changed files that it generates, as a patch."""
+    lines: list[str] = []
+    for path in paths:
+        before, after = ((folder / path).read_text("utf-8").splitlines() for folder in (old, new))
+        lines += difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", lineterm="")
+    return "".join(f"{line}\n" for line in lines)
