@@ -93,14 +93,10 @@ class Report:
         own = [found for found in self.findings if found.owner in ("owned", "yours")]
         same = [found for found in own if found.kind in ("same", "example")]
         edits = self.of("kept", "merged", "retired")
-        begin = (
-            f"**{count(self.conflicts)} in conflict.** Else nothing"
-            if self.conflicts
-            else "Nothing"
-        )
+        conflicts = f"**{count(self.conflicts)} in conflict.** " if self.conflicts else ""
         return (
-            f"{conflicts}Nothing is lost: {count(same)} of yours as they were, {count(edits)} of the template "
-            f"with your edits, {count(self.of('deleted'))} still deleted."
+            f"{conflicts}Nothing is lost: {count(same)} of yours as they were, {count(edits)} of "
+            f"the template with your edits, {count(self.of('deleted'))} still deleted."
         )
 
 

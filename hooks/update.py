@@ -14,16 +14,15 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import before_update
-import yaml
 from after_update import Update
 from before_update import JOURNAL, current_branch, git_file, read_answers
+from generate import checkout, generate, own
 from ownership import RELEASE, Refused, git, some, table
 from report import Report, example_changes
 
@@ -113,11 +112,11 @@ def tried(goal: Goal, copy: Path) -> Report:
         place = Path(folder)
         try:
             # Meanwhile, what the two releases generate by themselves.
-            kept = {name: value for name, value in answers.items() if not name.startswith("_")}
+            kept = own(answers)
             given = dict(pair.split("=", 1) for pair in goal.data)
-            checkout(goal.repository, old, place / "template")
-            before = rendered(place / "template", place / "old", goal.answers_file, kept)
-            after = rendered(RELEASE, place / "new", goal.answers_file, {**kept, **given})
+            template = checkout(goal.repository, old, place / "template")
+            before = generate(template, place / "old", goal.answers_file, kept)
+            after = generate(RELEASE, place / "new", goal.answers_file, {**kept, **given})
             said = updating.communicate()[0].strip()
         finally:
             updating.kill()
@@ -145,40 +144,6 @@ def tried(goal: Goal, copy: Path) -> Report:
             questions={name: value for name, value in after.items() if name not in before},
             examples=example_changes(place / "old", place / "new", examples),
         )
-
-
-def checkout(repository: Path, release: str, folder: Path) -> None:
-    """Write the files of a release into a folder."""
-    folder.mkdir()
-    place = {"GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{folder}.index"}
-    git(repository, "read-tree", f"{release}^{{commit}}", **place)
-    git(repository, "checkout-index", "--all", **place)
-
-
-def rendered(
-    release: Path, folder: Path, answers_file: str, answers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Generate a project from the files of a release, and return its answers.
-
-    Raises:
-        Refused: Copier cannot.
-    """
-    import copier
-
-    try:
-        copier.run_copy(
-            str(release),
-            folder,
-            dict(answers),
-            answers_file=answers_file,
-            defaults=True,
-            quiet=True,
-            unsafe=False,
-        )
-    except Exception as error:
-        raise Refused(f"Copier failed: {' '.join(str(error).split())}") from error
-    recorded: dict[str, Any] = yaml.safe_load((folder / answers_file).read_text("utf-8"))
-    return {name: value for name, value in recorded.items() if not name.startswith("_")}
 
 
 def blocked(project: Path, path: str) -> bool:

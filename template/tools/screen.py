@@ -38,6 +38,11 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def notice(line: str) -> None:
+    """What is being done, where it takes a while or somebody may want to know."""
+    _errors.print(f"[dim]·[/] {escape(line)}", soft_wrap=True)
+
+
 def what_next(*lines: str) -> None:
     """The last lines of every verb."""
     for line in lines:
