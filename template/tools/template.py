@@ -151,7 +151,9 @@ def repository(template: Origin) -> Path:
 def releases(repository: Path) -> list[Release]:
     """All releases of the template, oldest first."""
     form = "--format=%(refname:strip=2) %(creatordate:short)"
-    tags = [line.split() for line in git("for-each-ref", form, "refs/tags", cwd=repository).splitlines()]
+    tags = [
+        line.split() for line in git("for-each-ref", form, "refs/tags", cwd=repository).splitlines()
+    ]
     try:
         rows = yaml.safe_load(git("show", f"HEAD:{LEDGER}", cwd=repository))
     except ProjectError:

@@ -16,7 +16,9 @@ from tools.template import Origin, Release, number
 
 def update(
     to: Annotated[str, typer.Option(help="A release; the newest without.")] = "",
-    data: Annotated[str, typer.Option(envvar="ANSWERS", help="To change: name=value name=value")] = "",
+    data: Annotated[
+        str, typer.Option(envvar="ANSWERS", help="To change: name=value name=value")
+    ] = "",
     preview: Annotated[bool, typer.Option(help="Change nothing, only show.")] = False,
     quick: Annotated[bool, typer.Option(help="Neither lock nor check nor test.")] = False,
 ) -> None:
