@@ -1,53 +1,36 @@
 """Did an update cost the team any work? Told from git alone, whatever made the update.
 
 Four trees are compared, path by path: the project before the update, its result, and what the old
-and the new release generate from the same answers. Where both the team and the template changed a
-file, the result has to be what git's own merge of the three makes of it.
+and the new release generate from the same answers. Three of them say what the result has to be;
+where both the team and the template changed a file, that is what git's own merge makes of it.
 """
 
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from ownership import Row, git, paths, row_of
 
 MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 YOURS = "yours"
-# What may have become of a file, and whether it is a problem.
+# What becomes of a file.
 KINDS = {
-    "conflict": "both the team and the release changed these lines",
-    "lost": "work of the team is gone",
-    "returned": "the team had deleted it, and the update brought it back",
-    "missing": "the release's version did not arrive",
-    "rejected": "holds changes that did not apply",
+    "conflict": "both the team and the release changed the same lines",
     "merged": "has the team's edits and the release's",
-    "kept": "edited by the team; the release left it alone",
+    "kept": "edited by the team; the release leaves it alone",
     "retired": "no longer in the release; stays as it is",
     "deleted": "deleted by the team, and stays so",
-    "ignored": "new in the release, but .gitignore names it",
-    "changed": "now as in the release",
+    "blocked": "new in the release; .gitignore names it, or a file is in the place of its folder",
+    "changed": "as in the new release",
     "removed": "no longer in the release",
     "arrived": "new in the release",
-    "example": "the team's; the release's example of it has changed",
-    "same": "as before",
+    "example": "the team's, as it was; the release's example of it has changed",
+    "same": "as it was",
+    "stray": "left behind by the update",
 }
-LOSSES = ("lost", "returned", "missing", "rejected")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of a file."""
-
-    path: str
-    kind: str
-    """A key of KINDS."""
-    owner: str
-    """managed, shared or owned; `yours` when the template knows nothing of it."""
-    extend: str = ""
-    """Where a change of a managed file belongs instead."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +42,25 @@ class Entry:
 
 
 Tree = Mapping[str, Entry]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What has to become of a file, and whether it did."""
+
+    path: str
+    kind: str
+    """A key of KINDS."""
+    expected: Entry | None
+    """What it has to be; None if it has to be gone."""
+    right: bool
+    """Whether it is so: if not, the update had lost something."""
+    owner: str
+    """managed, shared or owned; `yours` when the template knows nothing of it."""
+    extend: str = ""
+    """Where a change of a managed file belongs instead."""
+    sides: tuple[Entry | None, ...] = ()
+    """Of a conflict that the update did not show: base, the team's, the release's."""
 
 
 @dataclass(frozen=True)
@@ -83,70 +85,75 @@ class Update:
         old, new = (self.tree(self.written(folder)) for folder in (self.old, self.new))
         conflicts = self.conflicts(before, result)
         # A .gitignore may well name *.rej, so ignored ones are looked for too.
-        rejected = {*self.others("--", "*.rej")} - before.keys()
+        strays = {*self.others("--", "*.rej")} - before.keys()
         absent = new.keys() - before.keys() - result.keys()
         ignored = {*self.others("--ignored", "--exclude-standard", "--", *absent)} if absent else ()
         found = []
-        for path in sorted({*before, *result, *old, *new, *rejected} - {self.answers_file}):
+        for path in sorted({*before, *result, *old, *new, *strays} - {self.answers_file}):
             row = row_of(path, rows)
-            of = [tree.get(path) for tree in (before, result, old, new)]
-            if path in conflicts:
-                kind = "conflict"
-            elif path in rejected:
-                kind = "rejected"
-            elif path in ignored:
-                kind = "ignored"
-            elif row is None or row.owner == "owned":
-                kind = self.of_the_team(*of)
-            else:
-                kind = self.of_the_template(*of)
             owner, extend = (row.owner, row.extend) if row else (YOURS, "")
-            found.append(Finding(path, kind, owner, extend))
+            was, now, base, release = (tree.get(path) for tree in (before, result, old, new))
+            judge = self.of_the_team if owner in (YOURS, "owned") else self.of_the_template
+            kind, expected = judge(was, base, release)
+            if path in conflicts:
+                kind, expected = "conflict", now
+            elif path in strays:
+                kind, expected = "stray", None
+            elif kind == "arrived" and (path in ignored or within(path, before)):
+                kind, expected = "blocked", None
+            elif kind == "removed" and now == was:
+                # The release leaves it out, and where it is already it stays.
+                kind, expected = "retired", was
+            right = now == expected and path not in strays
+            sides: tuple[Entry | None, ...] = ()
+            if kind == "conflict" and path not in conflicts:
+                right, sides = False, (base, was, release)
+            found.append(Finding(path, kind, expected, right, owner, extend, sides))
         return found
 
     @staticmethod
     def of_the_team(
-        before: Entry | None, result: Entry | None, old: Entry | None, new: Entry | None
-    ) -> str:
-        """Judge a file that no update may touch; a new one comes once."""
-        if before:
-            changed = old and new and old.blob != new.blob
-            return "lost" if result != before else "example" if changed else "same"
-        if result is None:
-            return "deleted"
-        return "returned" if old or not new else "arrived"
+        was: Entry | None, base: Entry | None, release: Entry | None
+    ) -> tuple[str, Entry | None]:
+        """Say what a file has to be that no update may touch; a new one comes once."""
+        if was:
+            changed = base and release and base.blob != release.blob
+            return "example" if changed else "same", was
+        if base:
+            return "deleted", None
+        return "arrived" if release else "stray", release
 
     def of_the_template(
-        self, before: Entry | None, result: Entry | None, old: Entry | None, new: Entry | None
-    ) -> str:
-        """Judge a file that an update rewrites or merges."""
-        was, now, base, release = (
-            entry.blob if entry else None for entry in (before, result, old, new)
-        )
+        self, was: Entry | None, base: Entry | None, release: Entry | None
+    ) -> tuple[str, Entry | None]:
+        """Say what a file has to be that an update rewrites or merges."""
         if was is None:
-            if base:
-                return "returned" if now else "deleted"
-            return "arrived" if now == release else "missing"
-        if was == base:
-            if now == release:
-                return "same" if was == now else "changed" if now else "removed"
-            return "retired" if release is None and now == was else "missing"
+            return ("deleted", None) if base else ("arrived", release)
+        if base and release and was.mode == base.mode:
+            was = replace(was, mode=release.mode)
+        if blob(was) == blob(base):
+            if release is None:
+                return "removed", None
+            kind = "same" if blob(release) == blob(was) else "changed"
+            return kind, replace(release, mode=was.mode)
         # From here on the file has edits of the team.
-        if now is None:
-            return "lost"
-        if release is None or release in (base, was):
-            kept = "kept" if release else "retired" if base else "same"
-            return kept if now == was else "lost"
-        return "merged" if self.is_merge(now, was, base, release) else "lost"
+        if release is None:
+            return "retired" if base else "same", was
+        if blob(release) in (blob(base), blob(was)):
+            return "kept", was
+        merged = self.merged(was, base, release)
+        return ("merged", merged) if merged else ("conflict", was)
 
-    def is_merge(self, result: str, ours: str, base: str | None, theirs: str) -> bool:
-        """Tell whether git merges three blobs to this result, without a conflict."""
+    def merged(self, ours: Entry, base: Entry | None, theirs: Entry) -> Entry | None:
+        """Merge as git does; None if it cannot without a conflict."""
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder, name) for name in ("ours", "base", "theirs")]
-            for file, blob in zip(files, (ours, base, theirs), strict=True):
-                file.write_bytes(self.content(blob) if blob else b"")
-            done = subprocess.run(["git", "merge-file", "-p", *files], capture_output=True)
-        return done.returncode == 0 and done.stdout == self.content(result)
+            for file, entry in zip(files, (ours, base, theirs), strict=True):
+                file.write_bytes(self.content(entry) if entry else b"")
+            if subprocess.run(["git", "merge-file", "--quiet", *files], check=False).returncode:
+                return None
+            written = git(self.project, "hash-object", "-w", "--no-filters", str(files[0]))
+        return replace(ours, blob=written.strip())
 
     def conflicts(self, before: Tree, result: Tree) -> set[str]:
         """List the files with two sides: in git's index, or by marks in what changed."""
@@ -156,21 +163,19 @@ class Update:
 
     def marked(self, entry: Entry) -> bool:
         """Tell whether a file holds the marks of a conflict."""
-        is_file = entry.mode.startswith("100")
-        return is_file and any(
-            line.startswith(MARKERS) for line in self.content(entry.blob).splitlines()
-        )
+        lines = self.content(entry).splitlines() if entry.mode.startswith("100") else ()
+        return any(line.startswith(MARKERS) for line in lines)
 
-    def content(self, blob: str) -> bytes:
-        """Read a blob."""
-        command = ["git", "cat-file", "blob", blob]
+    def content(self, entry: Entry) -> bytes:
+        """Read a file of a tree."""
+        command = ["git", "cat-file", "blob", entry.blob]
         return subprocess.run(command, cwd=self.project, capture_output=True, check=True).stdout
 
     def others(self, *options: str) -> Iterable[str]:
         """List files that are not in git."""
         return paths(self.project, "ls-files", "-z", "--others", *options)
 
-    def written(self, rendered: Path | None = None) -> str:
+    def written(self, generated: Path | None = None) -> str:
         """Write the project's files, or what a release generates, as a tree of git.
 
         Nothing refers to it, so that git forgets it in time; the project's index stays as it is.
@@ -181,10 +186,10 @@ class Update:
         add = ("-c", "core.safecrlf=false", "add", "--all")
         with tempfile.TemporaryDirectory() as folder:
             place = {"GIT_INDEX_FILE": f"{folder}/index"}
-            if rendered:
-                place |= {"GIT_DIR": repository, "GIT_WORK_TREE": str(rendered)}
-                git(rendered, *add, "--force", ".", **place)
-                return git(rendered, "write-tree", **place)
+            if generated:
+                place |= {"GIT_DIR": repository, "GIT_WORK_TREE": str(generated)}
+                git(generated, *add, "--force", ".", **place)
+                return git(generated, "write-tree", **place)
             shutil.copy(index, place["GIT_INDEX_FILE"])
             git(self.project, *add, ".", **place)
             prefix = git(self.project, "rev-parse", "--show-prefix").strip()
@@ -195,3 +200,31 @@ class Update:
         listed = git(self.project, "ls-tree", "--full-tree", "-r", "-z", name.strip())
         split = (entry.partition("\t") for entry in listed.split("\0") if entry)
         return {path: Entry(*fields.split()[::2]) for fields, _, path in split}
+
+
+def within(path: str, tree: Tree) -> bool:
+    """Tell whether one of the path's folders is a file, or a link, in a tree."""
+    return any(str(folder) in tree for folder in PurePosixPath(path).parents)
+
+
+def blob(entry: Entry | None) -> str | None:
+    """Name the content of a file, whatever its mode."""
+    return entry.blob if entry else None
+
+
+def mend(project: Path, findings: Iterable[Finding]) -> None:
+    """Put right what an update has lost, in the files and, of a conflict, in the index."""
+    for found in findings:
+        if found.right:
+            continue
+        place = project / found.path
+        if found.expected is None:
+            place.unlink(missing_ok=True)
+            continue
+        git(project, "update-index", "--add", "--cacheinfo", *astuple(found.expected), found.path)
+        git(project, "checkout-index", "--force", "--", found.path)
+        if found.sides:
+            stages = [(stage, side) for stage, side in enumerate(found.sides, 1) if side]
+            gone = f"0 {'0' * len(found.expected.blob)}\t{found.path}\0"
+            lines = [f"{side.mode} {side.blob} {stage}\t{found.path}\0" for stage, side in stages]
+            git(project, "update-index", "-z", "--index-info", stdin=gone + "".join(lines))

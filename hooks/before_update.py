@@ -70,6 +70,14 @@ def repository_problems(project: Path, branch: str) -> list[str]:
     status = git(project, "status", "--porcelain", "-z", "--no-renames").split("\0")
     if changed := [entry[3:] for entry in status if entry]:
         found.append(f"Not committed: {some(changed)}. Commit or stash first.")
+    # Lower case: assumed to be unchanged. S: skipped, of which a sparse checkout has none on disk.
+    listed = git(project, "ls-files", "-v", "-z").split("\0")
+    unseen = [entry[2:] for entry in listed if entry[:1].islower() or entry[:1] == "S"]
+    if hidden := [path for path in unseen if (project / path).exists()]:
+        found.append(
+            f"git is told not to look at {some(hidden)}: git update-index --no-assume-unchanged "
+            "--no-skip-worktree and the file's name."
+        )
     try:
         git(project, "var", "GIT_COMMITTER_IDENT")
     except Refused:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from after_update import LOSSES, Finding
+from after_update import KINDS, Finding
 from ownership import RELEASE
 
 SECTION = re.compile(r"^## \[(?P<version>[^\]]+)\].*$", re.MULTILINE)
@@ -42,9 +42,9 @@ class Report:
         return self.of("conflict")
 
     @property
-    def losses(self) -> list[Finding]:
-        """List the files whose state is not what an update may leave."""
-        return self.of(*LOSSES)
+    def mended(self) -> list[Finding]:
+        """List the files that Copier had not left as they have to be."""
+        return [finding for finding in self.findings if not finding.right]
 
     def of(self, *kinds: str) -> list[Finding]:
         """List the findings of these kinds."""
@@ -63,10 +63,13 @@ class Report:
         yield f"# Update of the template from {self.old} to {self.new}"
         yield f"\nFrom {self.source}, commit {self.commit[:12]}.\n"
         yield self.verdict()
-        for title, kinds, note in SECTIONS:
+        if self.mended:
+            yield "\n## Put right, as Copier had lost something\n"
+            yield from (f"- `{found.path}`: {KINDS[found.kind]}" for found in self.mended)
+        for title, *kinds in SECTIONS:
             if found := self.of(*kinds):
                 yield f"\n## {title}\n"
-                yield from listed(found, note)
+                yield from listed(found)
         if self.questions:
             yield "\n## New questions, answered by their defaults\n"
             helps = question_helps()
@@ -86,10 +89,6 @@ class Report:
 
     def verdict(self) -> str:
         """Say in a sentence what it means for the team's work."""
-        if self.losses:
-            return (
-                f"**{count(self.losses)} would lose work or change what is not theirs to change.**"
-            )
         own = [found for found in self.findings if found.owner in ("owned", "yours")]
         same = [found for found in own if found.kind in ("same", "example")]
         edits = self.of("kept", "merged", "retired")
@@ -100,37 +99,34 @@ class Report:
         )
 
 
-# What is worth a look, the most urgent first: title, kinds of finding, and what to do.
-SECTIONS: Sequence[tuple[str, tuple[str, ...], str]] = (
-    ("Lost", LOSSES, ""),
-    ("Conflicts, to be resolved as in any merge", ("conflict",), "extend"),
-    ("The release and you changed these", ("merged",), "extend"),
-    ("Your edits in files of the template, as they were", ("kept",), "extend"),
-    ("No longer in the release; yours to keep or delete", ("retired",), ""),
-    ("Deleted by you, and still deleted", ("deleted",), ""),
-    ("Not brought, as .gitignore names them", ("ignored",), ""),
-    ("The template's files, changed", ("changed",), "few"),
-    ("The template's files, new, and examples that are yours from now on", ("arrived",), "few"),
-    ("The template's files, removed", ("removed",), "few"),
-    ("The release's examples of these have changed; yours stay", ("example",), ""),
+# What is worth a look, the most urgent first: a title, and kinds of findings.
+SECTIONS = (
+    ("Conflicts, to be resolved as in any merge", "conflict"),
+    ("The release and you changed these", "merged"),
+    ("Your edits in the template's files, as they were", "kept"),
+    ("No longer in the release; yours to keep or to delete", "retired"),
+    ("Deleted by you, and still deleted", "deleted"),
+    ("New, but .gitignore or a file of yours is in the way", "blocked"),
+    ("New; what is owned is yours from now on", "arrived"),
+    ("Changed", "changed"),
+    ("Removed", "removed"),
+    ("Examples that have changed; yours stay as they are", "example"),
 )
 
 
-def listed(findings: Sequence[Finding], note: str) -> Iterator[str]:
-    """List files, with where a change belongs, or only the first few by name."""
-    if note == "few":
-        owned = [found for found in findings if found.owner == "owned"]
-        yield from (f"- `{found.path}` (yours)" for found in owned)
-        others = [found.path for found in findings if found not in owned]
-        shown = ", ".join(f"`{path}`" for path in others[:LISTED])
-        rest = len(others) - LISTED
-        if others:
-            yield f"- {shown}{f' and {rest} more' if rest > 0 else ''}"
-        return
+def listed(findings: Sequence[Finding]) -> Iterator[str]:
+    """List files: those that are, or become, the team's by line, the others in short."""
+    others = []
     for found in findings:
-        extend = f": better changed in {found.extend}" if note == "extend" and found.extend else ""
-        kind = f": {found.kind}" if found.kind in LOSSES else ""
-        yield f"- `{found.path}` ({found.owner}){kind}{extend}"
+        touched = found.kind in ("conflict", "merged", "kept", "retired", "deleted", "blocked")
+        if touched or found.owner == "owned":
+            extend = f"; better changed in {found.extend}" if touched and found.extend else ""
+            yield f"- `{found.path}`, {found.owner}{extend}"
+        else:
+            others.append(f"`{found.path}`")
+    if others:
+        rest = len(others) - LISTED
+        yield f"- {', '.join(others[:LISTED])}{f' and {rest} more' if rest > 0 else ''}"
 
 
 def count(findings: Sequence[Finding]) -> str:

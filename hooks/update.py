@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import before_update
-from after_update import Update
+from after_update import Update, mend
 from before_update import JOURNAL, current_branch, git_file, read_answers
 from generate import checkout, generate, own
 from ownership import RELEASE, Refused, git, some, table
@@ -50,7 +50,7 @@ class Goal:
 
 
 def update(goal: Goal, preview: bool, lock: bool, checks: bool) -> Report:
-    """Update the project, unless that is only to be looked at, or would lose something.
+    """Update the project, unless that is only to be looked at.
 
     Raises:
         Refused: it cannot be.
@@ -62,8 +62,9 @@ def update(goal: Goal, preview: bool, lock: bool, checks: bool) -> Report:
         new = [found.path for found in report.of("arrived")]
         if in_the_way := [path for path in new if blocked(goal.project, path)]:
             raise Refused(f"In the way of what is new in {goal.to}: {some(in_the_way)}. Move it.")
-        if preview or report.losses:
+        if preview:
             return report
+        mend(copy, report.mended)
         if lock and not report.conflicts:
             relock(copy)
         report.undo = take_over(goal, copy, report)
@@ -244,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(report.json() if options.json else report.markdown())
     if not report.undo:
         what_next("Nothing was changed.")
-        return 1 if report.conflicts or report.losses else 0
+        return 1 if report.conflicts else 0
     if report.conflicts:
         what_next(f"Resolve the conflicts on {goal.branch}, then make setup check test, commit.")
     else:
