@@ -69,10 +69,10 @@ class Update:
 
     project: Path
     """The project's folder: its files are the update's result, in the index or not."""
-    old: Path
-    """What the old release generates from the project's answers of before."""
-    new: Path
-    """What the new release generates from those of now."""
+    old: str
+    """The tree that the old release generates from the project's answers of before."""
+    new: str
+    """The tree that the new release generates from those of now."""
     answers_file: str
     before: str = "HEAD"
     """The commit from which the update started."""
@@ -80,9 +80,8 @@ class Update:
     def findings(self, rows: list[Row]) -> list[Finding]:
         """Say of each file what became of it."""
         prefix = git(self.project, "rev-parse", "--show-prefix").strip()
-        before = self.tree(f"{self.before}:{prefix}")
-        result = self.tree(self.written())
-        old, new = (self.tree(self.written(folder)) for folder in (self.old, self.new))
+        names = (f"{self.before}:{prefix}", tree_of(self.project), self.old, self.new)
+        before, result, old, new = (self.tree(name) for name in names)
         conflicts = self.conflicts(before, result)
         # A .gitignore may well name *.rej, so ignored ones are looked for too.
         strays = {*self.others("--", "*.rej")} - before.keys()
@@ -175,31 +174,32 @@ class Update:
         """List files that are not in git."""
         return paths(self.project, "ls-files", "-z", "--others", *options)
 
-    def written(self, generated: Path | None = None) -> str:
-        """Write the project's files, or what a release generates, as a tree of git.
-
-        Nothing refers to it, so that git forgets it in time; the project's index stays as it is.
-        """
-        index, repository = git(
-            self.project, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-dir"
-        ).splitlines()
-        add = ("-c", "core.safecrlf=false", "add", "--all")
-        with tempfile.TemporaryDirectory() as folder:
-            place = {"GIT_INDEX_FILE": f"{folder}/index"}
-            if generated:
-                place |= {"GIT_DIR": repository, "GIT_WORK_TREE": str(generated)}
-                git(generated, *add, "--force", ".", **place)
-                return git(generated, "write-tree", **place)
-            shutil.copy(index, place["GIT_INDEX_FILE"])
-            git(self.project, *add, ".", **place)
-            prefix = git(self.project, "rev-parse", "--show-prefix").strip()
-            return git(self.project, "write-tree", f"--prefix={prefix}", **place)
-
     def tree(self, name: str) -> Tree:
         """List the files of a tree of git."""
-        listed = git(self.project, "ls-tree", "--full-tree", "-r", "-z", name.strip())
+        listed = git(self.project, "ls-tree", "--full-tree", "-r", "-z", name)
         split = (entry.partition("\t") for entry in listed.split("\0") if entry)
         return {path: Entry(*fields.split()[::2]) for fields, _, path in split}
+
+
+def tree_of(project: Path, generated: Path | None = None) -> str:
+    """Write the project's files, or those that a release generated, as a tree of git.
+
+    Nothing refers to it, so that git forgets it in time; the project's index stays as it is.
+    """
+    index, repository = git(
+        project, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-dir"
+    ).splitlines()
+    add = ("-c", "core.safecrlf=false", "add", "--all")
+    with tempfile.TemporaryDirectory() as folder:
+        place = {"GIT_INDEX_FILE": f"{folder}/index"}
+        if generated:
+            place |= {"GIT_DIR": repository, "GIT_WORK_TREE": str(generated)}
+            git(generated, *add, "--force", ".", **place)
+            return git(generated, "write-tree", **place).strip()
+        shutil.copy(index, place["GIT_INDEX_FILE"])
+        git(project, *add, ".", **place)
+        prefix = git(project, "rev-parse", "--show-prefix").strip()
+        return git(project, "write-tree", f"--prefix={prefix}", **place).strip()
 
 
 def within(path: str, tree: Tree) -> bool:

@@ -13,9 +13,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from after_update import Finding, Update
+from after_update import Finding, Update, tree_of
 from before_update import ANSWERS, read_answers
-from generate import checkout, generate, own
+from generate import generate
 from ownership import Refused, table
 
 
@@ -27,11 +27,10 @@ def edited(project: Path, repository: Path, answers_file: str) -> list[Finding]:
     """
     answers = read_answers(project, answers_file)
     with tempfile.TemporaryDirectory(prefix="edited-") as folder:
-        release = checkout(repository, answers["_commit"], Path(folder, "template"))
-        fresh = Path(folder, "fresh")
-        generate(release, fresh, answers_file, own(answers))
+        fresh = generate(repository, answers["_commit"], Path(folder, "own"), answers_file, answers)
+        tree = tree_of(project, fresh.files)
         # An update to the same release, as it were.
-        findings = Update(project, fresh, fresh, answers_file).findings(table())
+        findings = Update(project, tree, tree, answers_file).findings(table(fresh.release))
     return [found for found in findings if found.owner == "managed" and found.kind == "kept"]
 
 

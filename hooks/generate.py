@@ -1,6 +1,7 @@
 """What a release generates by itself, from a project's answers."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,22 @@ import yaml
 from ownership import Refused, git
 
 
-def checkout(repository: Path, release: str, folder: Path) -> Path:
-    """Write the files of a release into a new folder, and return that."""
-    folder.mkdir()
-    place = {"GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{folder}.index"}
-    git(repository, "read-tree", f"{release}^{{commit}}", **place)
-    git(repository, "checkout-index", "--all", **place)
-    return folder
+@dataclass(frozen=True)
+class Generated:
+    """A project as a release generates it."""
+
+    release: Path
+    """The files of the release."""
+    files: Path
+    """Those of the project."""
+    answers: Mapping[str, Any]
+    """The answers as the release takes them."""
 
 
 def generate(
-    release: Path, folder: Path, answers_file: str, answers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Generate a project from the files of a release, and return the answers as it has them.
+    repository: Path, release: str, folder: Path, answers_file: str, answers: Mapping[str, Any]
+) -> Generated:
+    """Generate a project in a new folder.
 
     Raises:
         Refused: Copier cannot.
@@ -28,19 +32,31 @@ def generate(
     # Half a second, which whoever is refused need not wait.
     import copier
 
+    folder.mkdir()
+    template, project = folder / "release", folder / "project"
+    template.mkdir()
+    place = {"GIT_WORK_TREE": str(template), "GIT_INDEX_FILE": str(folder / "index")}
+    git(repository, "read-tree", f"{release}^{{commit}}", **place)
+    git(repository, "checkout-index", "--all", **place)
     try:
         copier.run_copy(
-            str(release),
-            folder,
-            dict(answers),
+            str(template),
+            project,
+            own(answers),
             answers_file=answers_file,
             defaults=True,
             quiet=True,
             unsafe=False,
         )
     except Exception as error:
-        raise Refused(f"Copier failed: {' '.join(str(error).split())}") from error
-    return own(yaml.safe_load((folder / answers_file).read_text("utf-8")))
+        # It refuses an answer here, where an update would quietly take the default instead.
+        reason = " ".join(str(error).split())
+        raise Refused(
+            f"Copier cannot generate {release}: {reason}. If that is about an answer: "
+            "make update DATA='name=value' changes it."
+        ) from error
+    recorded = yaml.safe_load((project / answers_file).read_text("utf-8"))
+    return Generated(template, project, own(recorded))
 
 
 def own(answers: Mapping[str, Any]) -> dict[str, Any]:

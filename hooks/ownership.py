@@ -11,8 +11,6 @@ from typing import Any
 
 import yaml
 
-RELEASE = Path(__file__).resolve().parent.parent
-
 
 class Refused(Exception):
     """A sentence for the user: what is wrong, and what to do about it."""
@@ -39,8 +37,8 @@ def pattern(of: str) -> re.Pattern[str]:
     return re.compile(written + ("/.*" if of.endswith("/") else ""))
 
 
-def table(release: Path = RELEASE) -> list[Row]:
-    """Read the ownership table of a release: of the one that this script belongs to."""
+def table(release: Path) -> list[Row]:
+    """Read the ownership table of a release, whose files are in this folder."""
     text = (release / "questions" / "90-files.yml").read_text(encoding="utf-8")
     settings: dict[str, Any] = yaml.safe_load(text)
     return [

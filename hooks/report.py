@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 from after_update import KINDS, Finding
-from ownership import RELEASE
 
 SECTION = re.compile(r"^## \[(?P<version>[^\]]+)\].*$", re.MULTILINE)
 LISTED = 12
@@ -27,8 +26,10 @@ class Report:
     commit: str
     """Of the new release."""
     findings: list[Finding]
-    questions: dict[str, Any]
-    """The answers that were not there before."""
+    questions: dict[str, tuple[Any, str]]
+    """The answers that were not there before, each with its question."""
+    notes: str = ""
+    """What the changelog says of the releases between."""
     examples: str = ""
     """What the release changed in its examples of owned files, as a patch."""
     checks: dict[str, bool] = field(default_factory=dict)
@@ -72,13 +73,11 @@ class Report:
                 yield from listed(found)
         if self.questions:
             yield "\n## New questions, answered by their defaults\n"
-            helps = question_helps()
-            for name, answer in self.questions.items():
-                yield f"- `{name}`: `{answer}`. {helps.get(name, '')}"
+            for name, (answer, question) in self.questions.items():
+                yield f"- `{name}`: `{answer}`. {question}"
             yield "\nTo answer otherwise: `make update DATA='name=value'`."
-        if notes := changelog(self.old, self.new):
-            yield "\n## What is new\n"
-            yield notes
+        if self.notes:
+            yield f"\n## What is new\n\n{self.notes}"
         if self.checks:
             yield "\n## Afterwards\n"
             for verb, good in self.checks.items():
@@ -139,7 +138,7 @@ def number(release: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", release.partition("-g")[0]))
 
 
-def changelog(old: str, new: str, release: Path = RELEASE) -> str:
+def changelog(release: Path, old: str, new: str) -> str:
     """Cut from the changelog what the releases after `old` up to `new` say."""
     file = release / "CHANGELOG.md"
     if not file.exists():
@@ -154,8 +153,8 @@ def changelog(old: str, new: str, release: Path = RELEASE) -> str:
     return re.sub(r"^##", "###", "\n\n".join(parts), flags=re.MULTILINE)
 
 
-def question_helps(release: Path = RELEASE) -> dict[str, str]:
-    """Read what each question asks."""
+def asked(release: Path) -> dict[str, str]:
+    """Read what each question of a release asks."""
     helps = {}
     for file in sorted((release / "questions").glob("*.yml")):
         for name, question in yaml.safe_load(file.read_text(encoding="utf-8")).items():

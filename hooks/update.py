@@ -1,9 +1,9 @@
-"""Update a project to the release that this script belongs to.
+"""Update a project to a release of the template.
 
     python hooks/update.py PROJECT --to RELEASE --repository TEMPLATE
 
-`make update` runs it, from the release that it updates to, with a Python that has Copier. It tries
-a plain `copier update` in a copy of the project's last commit, looks at what that did, and only
+`make update` runs it, from the release that it goes to, with a Python that has Copier. It tries a
+plain `copier update` in a copy of the project's last commit, looks at what that did, and only
 then brings it into the project, on a branch. Until then, whatever stops it, nothing has changed.
 """
 
@@ -14,17 +14,17 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import before_update
-from after_update import Update, mend
+from after_update import Update, mend, tree_of
 from before_update import JOURNAL, current_branch, git_file, read_answers
-from generate import checkout, generate, own
-from ownership import RELEASE, Refused, git, some, table
-from report import Report, example_changes
+from generate import generate
+from ownership import Refused, git, some, table
+from report import Report, asked, changelog, example_changes
 
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 LOCK = "uv.lock"
@@ -92,59 +92,68 @@ def tried(goal: Goal, copy: Path) -> Report:
     """Update the copy, and say what came of it.
 
     Raises:
-        Refused: Copier fails, or would not keep an answer.
+        Refused: Copier fails, or an answer is not asked for.
     """
-    answers = read_answers(goal.project, goal.answers_file)
-    old = answers["_commit"]
-    say(f"tries the update from {old} to {goal.to} in a copy of the project")
+    before = read_answers(goal.project, goal.answers_file)
+    given = dict(pair.split("=", 1) for pair in goal.data)
+    release, file = before["_commit"], goal.answers_file
+    say(f"tries the update from {release} to {goal.to} in a copy of the project")
+    with tempfile.TemporaryDirectory(prefix="update-") as folder, updating(goal, copy) as finish:
+        # Meanwhile, what the two releases generate by themselves.
+        old = generate(goal.repository, release, Path(folder, "old"), file, before)
+        new = generate(goal.repository, goal.to, Path(folder, "new"), file, {**before, **given})
+        if unasked := given.keys() - new.answers.keys():
+            raise Refused(
+                f"{goal.to} does not ask for {min(unasked)}: it asks for {', '.join(new.answers)}."
+            )
+        base, theirs = tree_of(copy, old.files), tree_of(copy, new.files)
+        rows, asks = table(new.release), asked(new.release)
+        finish()
+        findings = Update(copy, base, theirs, file).findings(rows)
+        examples = [found.path for found in findings if found.kind == "example"]
+        return Report(
+            source=before["_src_path"],
+            old=release,
+            new=goal.to,
+            commit=git(goal.repository, "rev-parse", f"{goal.to}^{{commit}}").strip(),
+            findings=findings,
+            questions={
+                name: (answer, asks.get(name, ""))
+                for name, answer in new.answers.items()
+                if name not in old.answers
+            },
+            notes=changelog(new.release, release, goal.to),
+            examples=example_changes(old.files, new.files, examples),
+        )
+
+
+@contextmanager
+def updating(goal: Goal, copy: Path) -> Iterator[Callable[[], None]]:
+    """Start `copier update` in the copy, and give a function that waits for its end."""
     command = [sys.executable, "-m", "copier", "update", "--defaults", "--quiet"]
     command += [f"--vcs-ref={goal.to}", f"--answers-file={goal.answers_file}"]
     command += [f"--data={pair}" for pair in goal.data]
-    updating = subprocess.Popen(
+    process = subprocess.Popen(
         [*command, str(copy)],
         # From the project's folder, as the template may be a path that is relative to it.
         cwd=goal.project,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
-    with tempfile.TemporaryDirectory(prefix="update-") as folder:
-        place = Path(folder)
-        try:
-            # Meanwhile, what the two releases generate by themselves.
-            kept = own(answers)
-            given = dict(pair.split("=", 1) for pair in goal.data)
-            template = checkout(goal.repository, old, place / "template")
-            before = generate(template, place / "old", goal.answers_file, kept)
-            after = generate(RELEASE, place / "new", goal.answers_file, {**kept, **given})
-            said = updating.communicate()[0].strip()
-        finally:
-            updating.kill()
-        if updating.returncode:
-            raise Refused(
-                f"Copier failed: {said.splitlines()[-1] if said else 'it does not say why'}"
-            )
-        changed = [
-            name for name in kept.keys() - given if after.get(name, kept[name]) != kept[name]
-        ]
-        if changed:
-            name = min(changed)
-            raise Refused(
-                f"The answer {name}: {kept[name]} would become {after[name]}, as {goal.to} does "
-                f"not accept it. Say which one you want: make update DATA='{name}=…'"
-            )
-        findings = Update(copy, place / "old", place / "new", goal.answers_file).findings(table())
-        examples = [found.path for found in findings if found.kind == "example"]
-        return Report(
-            source=answers["_src_path"],
-            old=old,
-            new=goal.to,
-            commit=git(goal.repository, "rev-parse", f"{goal.to}^{{commit}}").strip(),
-            findings=findings,
-            questions={name: value for name, value in after.items() if name not in before},
-            examples=example_changes(place / "old", place / "new", examples),
-        )
+
+    def finish() -> None:
+        said = process.communicate()[0].split("\n")
+        if process.returncode:
+            raise Refused(f"Copier failed: {next(filter(None, reversed(said)), '')}")
+
+    try:
+        yield finish
+    finally:
+        process.kill()
+        process.wait()
 
 
 def blocked(project: Path, path: str) -> bool:
@@ -281,7 +290,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("project", type=Path, help="the project's folder")
     add("--to", required=True, help="the release, as the template's repository calls it")
-    add("--repository", type=Path, default=RELEASE, help="the template's repository, on this disk")
+    home = Path(__file__).resolve().parent.parent
+    add("--repository", type=Path, default=home, help="the template's repository, on this disk")
     add("--answers-file", default=before_update.ANSWERS, help="if the project has another")
     add("--data", action="append", default=[], help="name=value: an answer to be changed")
     add("--preview", action="store_true", help="only say what would happen")

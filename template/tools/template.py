@@ -21,8 +21,9 @@ import yaml
 
 from runtime.errors import ProjectError
 from tools import screen
-from tools.project import ROOT
 
+# As in tools.project, which takes a quarter of a second to import.
+ROOT = Path(__file__).resolve().parents[1]
 COPIER = "copier>=9.19,<10"
 ANSWERS = ".copier-answers*.yml"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubeflow-template"
@@ -190,7 +191,7 @@ def run_hook(
     screen.notice(
         f"runs {script} of release {release.version} of {made_from.source}, commit {commit[:12]}"
     )
-    command = with_copier()
+    python = python_with_copier()
     with tempfile.TemporaryDirectory(prefix="release-") as folder:
         place = {"GIT_WORK_TREE": f"{folder}/release", "GIT_INDEX_FILE": f"{folder}/index"}
         files = Path(folder, "release")
@@ -199,7 +200,7 @@ def run_hook(
         git("checkout-index", "--all", cwd=repository, **place)
         if not (files / script).exists():
             raise ProjectError(f"release {release.version} has no {script}: use plain Copier")
-        command += ["python", str(files / script), str(ROOT), f"--repository={repository}"]
+        command = [python, str(files / script), str(ROOT), f"--repository={repository}"]
         command += [f"--to={release.version}", f"--answers-file={made_from.file}", *options]
         output = subprocess.PIPE if capture else None
         return subprocess.run(command, cwd=ROOT, env=QUIETLY, stdout=output, text=True)
@@ -235,12 +236,12 @@ def copier(*arguments: str) -> None:
     Raises:
         ProjectError: it cannot be had, or says no.
     """
-    done = _run([*with_copier(), "copier", *arguments])
+    done = _run([python_with_copier(), "-m", "copier", *arguments])
     _check("nothing was changed; Copier says", done)
 
 
-def with_copier() -> list[str]:
-    """The beginning of a command that is run where Copier is installed.
+def python_with_copier() -> str:
+    """A Python that has Copier, beside the project's own.
 
     Raises:
         ProjectError: it cannot be had.
@@ -248,9 +249,10 @@ def with_copier() -> list[str]:
     run = ["uv", "tool", "run", "--python", f"{sys.version_info[0]}.{sys.version_info[1]}"]
     # The package index is asked only when this machine has none that fits.
     for more in (["--offline"], []):
-        command = [*run, *more, "--from", COPIER]
-        if _run([*command, "python", "-c", ""]).returncode == 0:
-            return command
+        find = ["python", "-c", "import sys; print(sys.executable)"]
+        done = _run([*run, *more, "--from", COPIER, *find])
+        if done.returncode == 0:
+            return done.stdout.strip()
     raise ProjectError(
         "Copier is not on this machine yet, and could not be fetched from the package index: "
         f"is the network there? `uv tool run '{COPIER}' --version` says more"
