@@ -46,7 +46,7 @@ class Goal:
     @property
     def branch(self) -> str:
         """Where the update will be."""
-        return f"update-{self.to}"
+        return f"update-{self.to}{'-answers' if self.data else ''}"
 
 
 def update(goal: Goal, preview: bool, lock: bool, checks: bool) -> Report:
@@ -69,7 +69,7 @@ def update(goal: Goal, preview: bool, lock: bool, checks: bool) -> Report:
             relock(copy)
         report.undo = take_over(goal, copy, report)
     if checks and not report.conflicts:
-        report.checks = {verb: make(goal.project, verb) for verb in ("check", "test")}
+        report.checks = {f"make {verb}": make(goal.project, verb) for verb in ("check", "test")}
     return report
 
 

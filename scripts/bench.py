@@ -10,6 +10,7 @@ step            a pipeline of many steps that do nothing, minus one of a single 
                 beside starting Python and importing what KFP runs a step with
 report, compare a run as a page, five hundred runs side by side
 served          answers of the model server, beside a bare one of KServe that returns a constant
+update          `make update QUICK=1`, beside `copier update`
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -17,6 +18,7 @@ The template is measured as it is committed.
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -206,6 +208,41 @@ def step(project: Path, rounds: int) -> Figure:
     )
 
 
+def update(project: Path, folder: Path, rounds: int) -> Figure:
+    """Measure `make update`, without locking and tests, beside Copier's own update."""
+    template = folder / "releases"
+    git(folder, "clone", "--quiet", str(ROOT), str(template))
+    git(template, "tag", "998.0.0")
+    shutil.rmtree(folder / "updated", ignore_errors=True)
+    shutil.copytree(project, folder / "updated", symlinks=True)
+    updated = folder / "updated"
+    answers = updated / ".copier-answers.yml"
+    text = re.sub(r"_src_path: .*", f"_src_path: {template}", answers.read_text("utf-8"))
+    answers.write_text(re.sub(r"_commit: .*", "_commit: 998.0.0", text), encoding="utf-8")
+    quickstart.commit(updated, "Made by 998.0.0")
+    for tool in (template / "template/tools").glob("*.py"):
+        tool.write_text(f"{tool.read_text('utf-8')}# Of the next release\n", encoding="utf-8")
+    quickstart.commit(template, "The next release")
+    git(template, "tag", "999.0.0")
+    home = git(updated, "branch", "--show-current")
+
+    def by_copier() -> float:
+        command = [sys.executable, "-m", "copier", "update", "--quiet", "--defaults"]
+        taken = seconds(command, updated)
+        git(updated, "reset", "--quiet", "--hard")
+        git(updated, "clean", "--quiet", "-fd")
+        return taken
+
+    def by_make() -> float:
+        taken = seconds(["make", "update", "QUICK=1"], updated)
+        git(updated, "switch", "--quiet", home)
+        git(updated, "branch", "--quiet", "-D", "update-999.0.0")
+        return taken
+
+    measured, floor = take_turns(rounds, by_make, by_copier)
+    return Figure("make update, QUICK=1", measured, floor, "copier update", limit=1.3)
+
+
 def first_run(project: Path) -> Figure:
     """Measure the way from nothing to the first finished run, and where the time goes."""
     parts = {}
@@ -234,6 +271,7 @@ def bench(
         project = folder / "project"
         figures = [first_run(project), copy(folder, rounds), *unchanged_run(project, rounds)]
         # Before a step by itself is measured: that leaves other runs behind.
+        figures.append(update(project, folder, rounds))
         figures += looks(project, rounds)
         figures += served(project)
         figures.append(step(project, rounds))
