@@ -212,31 +212,30 @@ def update(project: Path, folder: Path, rounds: int) -> Figure:
     """Measure `make update`, without locking and tests, beside Copier's own update."""
     template = folder / "releases"
     git(folder, "clone", "--quiet", str(ROOT), str(template))
-    git(template, "tag", "998.0.0")
-    shutil.rmtree(folder / "updated", ignore_errors=True)
-    shutil.copytree(project, folder / "updated", symlinks=True)
-    updated = folder / "updated"
-    answers = updated / ".copier-answers.yml"
+    git(template, "tag", "99998.0.0")
+    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.com")):
+        git(project, "config", key, value)
+    answers = project / ".copier-answers.yml"
     text = re.sub(r"_src_path: .*", f"_src_path: {template}", answers.read_text("utf-8"))
-    answers.write_text(re.sub(r"_commit: .*", "_commit: 998.0.0", text), encoding="utf-8")
-    quickstart.commit(updated, "Made by 998.0.0")
+    answers.write_text(re.sub(r"_commit: .*", "_commit: 99998.0.0", text), encoding="utf-8")
+    quickstart.commit(project, "Made by 99998.0.0")
     for tool in (template / "template/tools").glob("*.py"):
         tool.write_text(f"{tool.read_text('utf-8')}# Of the next release\n", encoding="utf-8")
     quickstart.commit(template, "The next release")
-    git(template, "tag", "999.0.0")
-    home = git(updated, "branch", "--show-current")
+    git(template, "tag", "99999.0.0")
+    home = git(project, "branch", "--show-current")
 
     def by_copier() -> float:
         command = [sys.executable, "-m", "copier", "update", "--quiet", "--defaults"]
-        taken = seconds(command, updated)
-        git(updated, "reset", "--quiet", "--hard")
-        git(updated, "clean", "--quiet", "-fd")
+        taken = seconds(command, project)
+        git(project, "reset", "--quiet", "--hard")
+        git(project, "clean", "--quiet", "-fd")
         return taken
 
     def by_make() -> float:
-        taken = seconds(["make", "update", "QUICK=1"], updated)
-        git(updated, "switch", "--quiet", home)
-        git(updated, "branch", "--quiet", "-D", "update-999.0.0")
+        taken = seconds(["make", "update", "QUICK=1"], project)
+        git(project, "switch", "--quiet", home)
+        git(project, "branch", "--quiet", "-D", "update-99999.0.0")
         return taken
 
     measured, floor = take_turns(rounds, by_make, by_copier)
