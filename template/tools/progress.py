@@ -3,10 +3,11 @@
 import io
 import logging
 import re
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from kfp.local.graph_utils import topological_sort_tasks
@@ -34,6 +35,8 @@ _FINISHED = re.compile(
 )
 _CACHED = re.compile(r"Task (?P<task>\S+) cache hit \(key=(?P<key>[0-9a-f]+)\)")
 _SKIPPED = re.compile(r"Skipping conditional task (?P<task>\S+)")
+_RETRIED = re.compile(r"Task (?P<task>\S+) failed \(attempt ")
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -73,8 +76,15 @@ class Progress(logging.Filter, io.TextIOBase):
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
         self._log: io.TextIOBase | None = None
         self._level = logging.WARNING
+        self._stopped = False
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        self._handlers = {
+            number: signal.signal(number, self._stop)
+            for number in _STOPS
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         root = logging.getLogger()
         self._level = root.level
         root.setLevel(logging.INFO)
@@ -99,6 +109,8 @@ class Progress(logging.Filter, io.TextIOBase):
         root = logging.getLogger()
         root.removeFilter(self)
         root.setLevel(self._level)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     @property
     def failed(self) -> Step | None:
@@ -109,6 +121,8 @@ class Progress(logging.Filter, io.TextIOBase):
         """Read an event from kfp's log, and show none of it."""
         message = record.getMessage()
         if match := _STARTED.search(message):
+            if self._stopped:
+                raise KeyboardInterrupt
             self._start(self._step(match["component"]))
         elif match := _FINISHED.search(message):
             state = "ran" if match["state"] == "SUCCESS" else "failed"
@@ -117,6 +131,9 @@ class Progress(logging.Filter, io.TextIOBase):
             step = next(step for step in self.steps if step.name == match["task"])
             step.cache_key = match["key"]
             self._finish(step, "cached")
+        elif match := _RETRIED.search(message):
+            step = next(step for step in self.steps if step.name == match["task"])
+            step.state = "running" if step.running else "waiting"
         elif match := _SKIPPED.search(message):
             for step in self.steps:
                 if match["task"] in (step.name, *step.parents):
@@ -129,6 +146,14 @@ class Progress(logging.Filter, io.TextIOBase):
             self._log.write(text)
             self._log.flush()
         return len(text)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        # kfp begins what is left of a loop before it lets an interruption through.
+        self._stopped = True
+        before = self._handlers[signal.Signals(number)]
+        if callable(before):
+            before(number, frame)
+        raise KeyboardInterrupt
 
     def _step(self, component: str) -> Step:
         # A component used twice is the first of its tasks that is not done; in a loop, the same.
