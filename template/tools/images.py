@@ -102,6 +102,8 @@ def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
         for path, file in files.items()
     }
     found["requirements.txt"] = File(requirements(name, root))
+    # A team that needs no system package may have deleted it.
+    found.setdefault(f"{folder.relative_to(root).as_posix()}/apt.txt", File(b""))
     return found
 
 

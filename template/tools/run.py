@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import re
 import shutil
-import subprocess
 import time
 import warnings
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
 from runtime.store import ModelStore
 from tools import images, screen
+from tools.commit import commit
 from tools.environment import Environment
 from tools.imports import steps_of
 from tools.project import ROOT, TRACKING, project
@@ -155,12 +155,12 @@ def defined(pipeline: str) -> Any:
 def origin(pipeline: str, environment: Environment) -> Lineage:
     """Commit, lock file, images and settings of a run that starts now."""
     steps = steps_of(pipeline)
-    commit = _git("rev-parse", "HEAD")
+    checkout = commit()
     lock = (ROOT / "uv.lock").read_bytes()
     return Lineage(
         pipeline=pipeline,
-        git_commit=commit or None,
-        git_dirty=bool(commit and _git("status", "--porcelain")),
+        git_commit=checkout.hash or None,
+        git_dirty=checkout.dirty,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
         images={step: images.image(step, environment.registry) for step in steps},
         settings={step: project().settings(step).model_dump(mode="json") for step in steps},
@@ -292,14 +292,6 @@ def refuse_path(root: Path) -> None:
             f"the project's path contains {trouble[0]!r}, which KFP's local runner cannot handle: "
             f"move {root} elsewhere"
         )
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 if __name__ == "__main__":
