@@ -5,11 +5,10 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -19,56 +18,50 @@ from kfp.local import docker_task_handler
 from urllib3.exceptions import HTTPError
 
 from runtime.errors import ProjectError
-from tools import images, screen
+from tools import screen
 from tools.conclusion import NOT_ITS_OWN
 from tools.confinement import Given, confined, described, given
 from tools.project import project
-from tools.runners import Plan
+from tools.runners import Plan, on_stop
 
 FAILED, KILLED = 1, 128 + signal.SIGKILL
-STOPS = (signal.SIGINT, signal.SIGTERM)
 # What docker raises, and what it lets through when the engine goes away.
 ENGINE_ERRORS = (DockerException, HTTPError, OSError)
 
 
+@contextmanager
+def containers(plan: Plan) -> Iterator[local.DockerRunner]:
+    """KFP's runner; when the run ends, however it ends, no container of it is left.
+
+    Raises:
+        ProjectError: no engine answers, an image is missing, or a secret is not set.
+    """
+    client = connect()
+    require_images(client, plan.images.values())
+    running = Containers(client, {image: given(step, plan) for step, image in plan.images.items()})
+    # One that is not there, the engine would make as root.
+    plan.outputs.mkdir(parents=True, exist_ok=True)
+    screen.console.print(described(plan), style="dim")
+    kfps_own = docker_task_handler.run_docker_container
+    docker_task_handler.run_docker_container = running.run
+    try:
+        with on_stop(running.stop):
+            yield local.DockerRunner(labels=running.labels, **confined(client.info()))
+    finally:
+        docker_task_handler.run_docker_container = kfps_own
+        running.remove()
+
+
 class Containers:
-    """The containers of one run; when it ends, however it ends, none of them is left."""
+    """The containers of one run, known by a label; `images` says what is given to those of each."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._client = connect()
-        steps = {images.image(step): step for step in plan.settings}
-        require_images(self._client, steps)
-        self._given = {image: given(step, plan) for image, step in steps.items()}
-        self._label = (f"{project().name}.run", secrets.token_hex(8))
+    def __init__(self, client: docker.DockerClient, images: Mapping[str, Given]) -> None:
+        self.labels = {f"{project().name}.run": secrets.token_hex(8)}
+        self._client = client
+        self._images = images
         self._stopped = False
-        self._before: dict[signal.Signals, Any] = {}
-        self.runner = local.DockerRunner(
-            labels=dict([self._label]), **confined(self._client.info())
-        )
-        # One that is not there, the engine would make as root.
-        plan.outputs.mkdir(parents=True, exist_ok=True)
-        screen.console.print(described(plan), style="dim")
 
-    def __enter__(self) -> Self:
-        self._run_of_kfp = docker_task_handler.run_docker_container
-        docker_task_handler.run_docker_container = self._run
-        self._before = {number: signal.signal(number, self._stop) for number in STOPS}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        docker_task_handler.run_docker_container = self._run_of_kfp
-        with suppress(*ENGINE_ERRORS):
-            for container in self._own(all=True):
-                remove(container)
-
-    def _run(
+    def run(
         self,
         client: docker.DockerClient,
         image: str,
@@ -81,7 +74,7 @@ class Containers:
         In the place of kfp's own, which takes a container that has failed fast for one that has
         succeeded (kubeflow/pipelines#13332), and pulls an image that is not there.
         """
-        own = self._given.get(image, Given({}, {}))
+        own = self._images.get(image, Given({}, {}))
         options["environment"] = {**options.get("environment", {}), **own.environment}
         options.update(own.options)
         try:
@@ -102,19 +95,23 @@ class Containers:
             print(f"\n{NOT_ITS_OWN}{trouble}")
         return code or (FAILED if trouble else 0)
 
-    def _stop(self, *_: object) -> None:
-        # kfp waits for the steps of a loop before it lets an interruption through.
+    def stop(self) -> None:
+        """Kill those that run; kfp waits for the steps of a loop before it gives up."""
         self._stopped = True
         with suppress(*ENGINE_ERRORS):
-            for container in self._own():
+            for container in self._all():
                 with suppress(DockerException):
                     container.kill()
-        raise KeyboardInterrupt
 
-    def _own(self, **options: Any) -> list[Container]:
-        found: list[Container] = self._client.containers.list(
-            filters={"label": "=".join(self._label)}, **options
-        )
+    def remove(self) -> None:
+        """Remove all that are left."""
+        with suppress(*ENGINE_ERRORS):
+            for container in self._all():
+                remove(container)
+
+    def _all(self) -> list[Container]:
+        label = "=".join(*self.labels.items())
+        found: list[Container] = self._client.containers.list(all=True, filters={"label": label})
         return found
 
 

@@ -3,12 +3,12 @@
 Tags are left out: they change with every edit, and have tests of their own.
 """
 
-import importlib
 import tempfile
 from pathlib import Path
 
 from tools import images, screen
 from tools.project import ROOT, project
+from tools.run import defined
 
 FOLDER = "tests/golden"
 TAG = "golden"
@@ -23,7 +23,7 @@ def compiled(pipeline: str) -> str:
     """A pipeline's intermediate representation (YAML), with a placeholder for every image tag."""
     from kfp.compiler import Compiler
 
-    definition = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
+    definition = defined(pipeline)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pipeline.yaml"
         Compiler().compile(definition, str(target))

@@ -3,11 +3,10 @@
 import io
 import logging
 import re
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from kfp.local.graph_utils import topological_sort_tasks
@@ -36,7 +35,6 @@ _FINISHED = re.compile(
 _CACHED = re.compile(r"Task (?P<task>\S+) cache hit \(key=(?P<key>[0-9a-f]+)\)")
 _SKIPPED = re.compile(r"Skipping conditional task (?P<task>\S+)")
 _RETRIED = re.compile(r"Task (?P<task>\S+) failed \(attempt ")
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -77,14 +75,8 @@ class Progress(logging.Filter, io.TextIOBase):
         self._log: io.TextIOBase | None = None
         self._level = logging.WARNING
         self._stopped = False
-        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._handlers = {
-            number: signal.signal(number, self._stop)
-            for number in _STOPS
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
         root = logging.getLogger()
         self._level = root.level
         root.setLevel(logging.INFO)
@@ -109,8 +101,10 @@ class Progress(logging.Filter, io.TextIOBase):
         root = logging.getLogger()
         root.removeFilter(self)
         root.setLevel(self._level)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Let no step begin any more; kfp begins what is left of a loop before it gives up."""
+        self._stopped = True
 
     @property
     def failed(self) -> Step | None:
@@ -146,14 +140,6 @@ class Progress(logging.Filter, io.TextIOBase):
             self._log.write(text)
             self._log.flush()
         return len(text)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        # kfp begins what is left of a loop before it lets an interruption through.
-        self._stopped = True
-        before = self._handlers[signal.Signals(number)]
-        if callable(before):
-            before(number, frame)
-        raise KeyboardInterrupt
 
     def _step(self, component: str) -> Step:
         # A component used twice is the first of its tasks that is not done; in a loop, the same.

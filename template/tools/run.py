@@ -4,12 +4,10 @@ import contextlib
 import gc
 import hashlib
 import importlib
-import subprocess
 import time
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,9 +18,9 @@ from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
 from runtime.store import ModelStore
 from tools import images, runners, screen
+from tools.commit import commit
 from tools.conclusion import conclude
 from tools.environment import Environment
-from tools.execution import Execution, configured
 from tools.imports import steps_of
 from tools.project import ROOT, TRACKING, project
 
@@ -40,36 +38,33 @@ def run(
     """Run a pipeline on this machine; a step that has not changed is not run again."""
     # A short process, most of it imports, of which collecting garbage would be a tenth.
     gc.disable()
-    chosen = runners.chosen(runner)
+    runners.require(runner)
     images.prefetch(steps_of(pipeline))
     from tools import outputs
     from tools.progress import Progress
 
     environment = project().environment(env)
     environment.require_folder(env)
-    settings = {step: project().settings(step) for step in steps_of(pipeline)}
-    known = facts(settings, environment)
+    known = facts(pipeline, environment)
     definition = load(pipeline, environment)
-    lineage = origin(pipeline, settings)
+    lineage = origin(pipeline, environment)
     known["lineage"] = lineage.model_dump_json()
     arguments = select(definition, known)
 
-    plan = runners.Plan(environment, settings, known["model_store"])
-    # The cache's key does not know the runner, so each runner has a cache of its own.
-    cache = plan.artifacts / "cache" / runner
-    with chosen(plan) as kfp_runner:
+    plan = runners.Plan(runner, environment, lineage.images, known["model_store"])
+    with plan.runner() as kfp_runner:
         started, clock = datetime.now(UTC), time.perf_counter()
         run_id = f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}"
         folder = plan.artifacts / "runs" / run_id
         folder.mkdir(parents=True)
         progress = Progress(definition.pipeline_spec, folder)
         try:
-            execute(definition, arguments, kfp_runner, plan.outputs, cache, progress)
+            execute(definition, arguments, plan, kfp_runner, progress)
             state: RunState = "failed" if progress.failed else "succeeded"
         except KeyboardInterrupt:
             state = "interrupted"
     steps = outputs.records(
-        progress.steps, outputs.folder_since(plan.outputs, started), cache, lineage.images
+        progress.steps, outputs.folder_since(plan.outputs, started), plan.cache, lineage.images
     )
     record = RunRecord(
         run_id=run_id,
@@ -97,11 +92,12 @@ def track(record: RunRecord) -> None:
         importlib.import_module("tools.tracking").log(record)
 
 
-def facts(settings: Mapping[str, Settings], environment: Environment) -> dict[str, str]:
+def facts(pipeline: str, environment: Environment) -> dict[str, str]:
     """What a pipeline can ask for by the name of a parameter, save `lineage`.
 
     `data_version`, `champion`, `model_store`, and `<step>_settings` for each step.
     """
+    settings = {step: project().settings(step) for step in steps_of(pipeline)}
     store = environment.model_store
     if "://" not in store:
         store = str(ROOT / store)
@@ -125,25 +121,44 @@ def data_version(settings: Mapping[str, Settings]) -> str:
 
 def load(pipeline: str, environment: Environment) -> Any:
     """The KFP definition of a pipeline as the environment has it: images and executions."""
-    images.use_registry(environment.registry)
-    definition = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
-    executions = {step: environment.execution(step) for step in steps_of(pipeline)}
-    if not environment.pull_secrets and all(each == Execution() for each in executions.values()):
-        return definition
-    return configured(definition, executions, environment.pull_secrets)
+    named = {step: images.image(step, environment.registry) for step in steps_of(pipeline)}
+    return environment.configured(defined(pipeline), named)
 
 
-def origin(pipeline: str, settings: Mapping[str, Settings]) -> Lineage:
+def defined(pipeline: str) -> Any:
+    """The KFP definition of a pipeline as its file has it.
+
+    Raises:
+        ProjectError: it imports a step that is not there, or defines something else.
+    """
+    try:
+        module = importlib.import_module(f"pipelines.{pipeline}")
+    except ModuleNotFoundError as error:
+        place = (error.name or "").split(".")
+        if place[0] != "steps":
+            raise
+        step = place[1] if len(place) > 1 else "steps"
+        raise ProjectError(
+            f"pipelines/{pipeline}.py imports {error.name}, and that is not in steps/: "
+            f"`make step NAME={step}` makes a step, or take it out of the pipeline"
+        ) from None
+    if not hasattr(module, pipeline):
+        raise ProjectError(f"pipelines/{pipeline}.py must define the pipeline {pipeline}")
+    return getattr(module, pipeline)
+
+
+def origin(pipeline: str, environment: Environment) -> Lineage:
     """Commit, lock file, images and settings of a run that starts now."""
-    commit = _git("rev-parse", "HEAD")
+    steps = steps_of(pipeline)
+    checkout = commit()
     lock = (ROOT / "uv.lock").read_bytes()
     return Lineage(
         pipeline=pipeline,
-        git_commit=commit or None,
-        git_dirty=bool(commit and _git("status", "--porcelain")),
+        git_commit=checkout.hash or None,
+        git_dirty=checkout.dirty,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
-        images={step: images.image(step) for step in settings},
-        settings={step: values.model_dump(mode="json") for step, values in settings.items()},
+        images={step: images.image(step, environment.registry) for step in steps},
+        settings={step: project().settings(step).model_dump(mode="json") for step in steps},
     )
 
 
@@ -168,33 +183,29 @@ def select(definition: Any, known: dict[str, str]) -> dict[str, str]:
 def execute(
     definition: Any,
     arguments: dict[str, str],
-    runner: Any,
-    outputs: Path,
-    cache: Path,
+    plan: runners.Plan,
+    kfp_runner: Any,
     progress: "Progress",
 ) -> None:
     """Run by one of KFP's own local runners, watched by `progress`."""
     from kfp import local
 
     local.init(
-        runner=runner,
-        pipeline_root=str(outputs),
+        runner=kfp_runner,
+        pipeline_root=str(plan.outputs),
         raise_on_error=False,
         enable_caching=True,
-        cache_root=str(cache),
+        cache_root=str(plan.cache),
     )
-    with progress, contextlib.redirect_stdout(progress), warnings.catch_warnings():
+    with (
+        runners.on_stop(progress.stop),
+        progress,
+        contextlib.redirect_stdout(progress),
+        warnings.catch_warnings(),
+    ):
         # kfp doubts any image that has not "python" in its name.
         warnings.simplefilter("ignore")
         definition(**arguments)
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 if __name__ == "__main__":

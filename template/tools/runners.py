@@ -1,50 +1,61 @@
 """What runs a pipeline on this machine: processes of it, or containers of the step images."""
 
 import re
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any
 
 from runtime.errors import ProjectError
 from runtime.settings import Settings
 from tools.environment import Environment
-from tools.project import ROOT
+from tools.project import ROOT, project
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Plan(NamedTuple):
-    """What is known of a run before it starts."""
+class Plan:
+    """What is known of a run on this machine before it starts."""
 
-    environment: Environment
-    settings: Mapping[str, Settings]
-    """Of each step."""
-    model_store: str
-    """URI, or an absolute path."""
+    def __init__(
+        self, runner: str, environment: Environment, images: Mapping[str, str], model_store: str
+    ) -> None:
+        self.name = runner
+        self.environment = environment
+        self.images = images
+        """Of each step."""
+        self.model_store = model_store
+        """URI, or an absolute path."""
+        self.artifacts = ROOT / environment.artifact_root
+        self.outputs = self.artifacts / "outputs"
+        # The cache's key does not know the runner, so each runner has a cache of its own.
+        self.cache = self.artifacts / "cache" / runner
 
-    @property
-    def artifacts(self) -> Path:
-        """The folder of what runs write."""
-        return ROOT / self.environment.artifact_root
+    @cached_property
+    def settings(self) -> dict[str, Settings]:
+        """Of each step."""
+        return {step: project().settings(step) for step in self.images}
 
-    @property
-    def outputs(self) -> Path:
-        """The folder of what steps write."""
-        return self.artifacts / "outputs"
+    def runner(self) -> AbstractContextManager[Any]:
+        """KFP's runner, once all that it needs is there; what it leaves behind is removed."""
+        return RUNNERS[self.name](self)
 
 
-def chosen(name: str) -> Callable[[Plan], AbstractContextManager[Any]]:
-    """What gives KFP's runner of this name for a plan, and clears up after it.
+def require(runner: str) -> None:
+    """Refuse a runner that there is not.
 
     Raises:
-        ProjectError: there is none of this name.
+        ProjectError: it names those there are.
     """
-    if name not in RUNNERS:
-        raise ProjectError(f"there is no runner {name!r}: RUNNER is one of {', '.join(RUNNERS)}")
-    return RUNNERS[name]
+    if runner not in RUNNERS:
+        raise ProjectError(f"there is no runner {runner!r}: RUNNER is one of {', '.join(RUNNERS)}")
 
 
 @contextmanager
-def processes(plan: Plan) -> Iterator[Any]:
+def in_processes(plan: Plan) -> Iterator[Any]:
     """Each step in a process of this project's own Python."""
     refuse_path(ROOT)
     from kfp import local
@@ -52,16 +63,34 @@ def processes(plan: Plan) -> Iterator[Any]:
     yield local.SubprocessRunner(use_venv=False)
 
 
-@contextmanager
-def containers(plan: Plan) -> Iterator[Any]:
+def in_containers(plan: Plan) -> AbstractContextManager[Any]:
     """Each step in a container of its image."""
-    from tools.containers import Containers
+    from tools.containers import containers
 
-    with Containers(plan) as running:
-        yield running.runner
+    return containers(plan)
 
 
-RUNNERS = {"local": processes, "docker": containers}
+RUNNERS = {"local": in_processes, "docker": in_containers}
+
+
+@contextmanager
+def on_stop(do: Callable[[], None]) -> Iterator[None]:
+    """At Ctrl-C, or when it is told to end, do something before the interruption is raised."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        do()
+        before = handlers[signal.Signals(number)]
+        if callable(before):
+            before(number, frame)
+        raise KeyboardInterrupt
+
+    heeded = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def refuse_path(root: Path) -> None:
