@@ -1,0 +1,335 @@
+"""Kubeflow Pipelines on an environment's cluster: its API, and what to do when it refuses.
+
+By KFP's generated client, not by `kfp.Client` around it: that one prints, waits without an end, and
+hides what is wrong with a kubeconfig.
+"""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import kfp_server_api as api
+from urllib3 import exceptions as http
+from urllib3.util.retry import Retry
+
+from runtime.errors import ProjectError
+from tools import screen
+from tools.environment import Environment
+from tools.project import project
+
+if TYPE_CHECKING:
+    from tools.compile import Compiled
+
+TOKEN = "KFP_TOKEN"  # noqa: S105 # the variable's name
+TIMEOUT = 10
+"""Seconds without an answer."""
+RETRIES = 3
+"""Of what may be asked twice: what only reads, and what never arrived."""
+BACKOFF = 0.5
+"""Seconds before the second retry; doubled before each other."""
+PAGE = 100
+SERVICE = "ml-pipeline:http"
+LONGEST = 300
+"""Letters of a message from the cluster that are shown."""
+
+
+class Refused(ProjectError):
+    """What was asked of the cluster did not happen, or nobody knows whether it did."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Cluster:
+    """An environment's Kubeflow Pipelines."""
+
+    def __init__(self, env: str, environment: Environment) -> None:
+        environment.require_cluster(env)
+        self.env, self.environment = env, environment
+        configuration, self.at = _access(env, environment)
+        configuration.retries = _Patience(
+            total=RETRIES,
+            backoff_factor=BACKOFF,
+            status_forcelist=(429, 500, 502, 503, 504),
+            allowed_methods={"GET"},
+            raise_on_status=False,
+        )
+        client = api.ApiClient(configuration)
+        self._pipelines = api.PipelineServiceApi(client)
+        self._uploads = api.PipelineUploadServiceApi(client)
+        self._experiments = api.ExperimentServiceApi(client)
+        self._runs = api.RunServiceApi(client)
+        self._recurring = api.RecurringRunServiceApi(client)
+        self._scope = {"namespace": environment.namespace} if self._shared(client) else {}
+
+    def _shared(self, client: Any) -> bool:
+        """Whether several teams share this KFP, each in a namespace of its own."""
+        health = api.HealthzServiceApi(client)
+        known, _, headers = self.ask(health.healthz_service_get_healthz_with_http_info)
+        if "json" not in headers.get("Content-Type", ""):
+            raise Refused(
+                f"{self.at} answers with a page, not as KFP's API does: correct `url` in "
+                f"config/environments/{self.env}.yaml; or it wants a login: set {TOKEN}"
+            )
+        return bool(known.multi_user)
+
+    @property
+    def experiment_name(self) -> str:
+        """What holds the runs of this project in this environment."""
+        return f"{project().name}-{self.env}"
+
+    def experiment(self) -> str:
+        """The id of the experiment, which is made if it is not there."""
+        name = self.experiment_name
+        experiment = api.V2beta1Experiment(display_name=name, **self._scope)
+        return self._ensure(
+            self._known_experiment,
+            lambda: self.ask(self._experiments.experiment_service_create_experiment, experiment),
+        ).experiment_id
+
+    def upload(self, made: "Compiled") -> tuple[Any, bool]:
+        """The reference of a pipeline's version, and whether it was uploaded now.
+
+        A version is named after its content: what is there under that name is not uploaded again.
+        """
+        pipeline = api.V2beta1Pipeline(display_name=made.name, name=made.name, **self._scope)
+        parent = self._ensure(
+            lambda: self._first(
+                self._pipelines.pipeline_service_list_pipelines, "pipelines", made.name
+            ),
+            lambda: self.ask(self._pipelines.pipeline_service_create_pipeline, pipeline),
+        ).pipeline_id
+        found = self._version(parent, made.version)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{made.version}.yaml"
+            file.write_text(made.text)
+            version = found or self._ensure(
+                lambda: self._version(parent, made.version),
+                lambda: self.ask(
+                    self._uploads.upload_pipeline_version,
+                    str(file),
+                    name=made.version,
+                    pipelineid=parent,
+                ),
+            )
+        reference = api.V2beta1PipelineVersionReference(
+            pipeline_id=parent, pipeline_version_id=version.pipeline_version_id
+        )
+        return reference, not found
+
+    def start(self, name: str, reference: Any, arguments: Mapping[str, str]) -> Any:
+        """Start a run; its name is given to no other."""
+        run = api.V2beta1Run(
+            display_name=name,
+            experiment_id=self.experiment(),
+            pipeline_version_reference=reference,
+            runtime_config=self._runtime(arguments),
+            service_account=self.environment.service_account or None,
+        )
+        return self._ensure(
+            lambda: self._first(self._runs.run_service_list_runs, "runs", name),
+            lambda: self.ask(self._runs.run_service_create_run, run),
+            new=True,
+        )
+
+    def run(self, run_id: str) -> Any:
+        """A run as it now is."""
+        return self.ask(self._runs.run_service_get_run, run_id)
+
+    def runs(self, last: int) -> list[Any]:
+        """The newest runs of this project in this environment."""
+        experiment = self._known_experiment()
+        if experiment is None:
+            return []
+        answer = self.ask(
+            self._runs.run_service_list_runs,
+            experiment_id=experiment.experiment_id,
+            sort_by="created_at desc",
+            page_size=last,
+        )
+        return answer.runs or []
+
+    def _known_experiment(self) -> Any:
+        return self._first(
+            self._experiments.experiment_service_list_experiments,
+            "experiments",
+            self.experiment_name,
+        )
+
+    def _version(self, pipeline_id: str, name: str) -> Any:
+        call = self._pipelines.pipeline_service_list_pipeline_versions
+        found = self.listed(call, "pipeline_versions", pipeline_id, filter=_named(name))
+        return next(found, None)
+
+    def _runtime(self, arguments: Mapping[str, str]) -> Any:
+        return api.V2beta1RuntimeConfig(
+            parameters=dict(arguments), pipeline_root=self.environment.artifact_root or None
+        )
+
+    def _first(self, call: Callable[..., Any], field: str, name: str) -> Any:
+        return next(self.listed(call, field, filter=_named(name), **self._scope), None)
+
+    def listed(
+        self, call: Callable[..., Any], field: str, *arguments: str, **fields: str
+    ) -> Iterator[Any]:
+        """All of a list that comes in pages."""
+        token = ""
+        while True:
+            answer = self.ask(call, *arguments, page_size=PAGE, page_token=token, **fields)
+            yield from getattr(answer, field) or []
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def _ensure(
+        self, find: Callable[[], Any], make: Callable[[], Any], *, new: bool = False
+    ) -> Any:
+        """What is known by a name; made if it is not there.
+
+        Someone else may make it in between, or the answer may be lost on its way: so when making
+        fails, what counts is whether it is there. That is why nothing is ever made twice.
+        """
+        found = None if new else find()
+        if found is None:
+            try:
+                return make()
+            except Refused:
+                found = find()
+                if found is None:
+                    raise
+        return found
+
+    def ask(self, call: Callable[..., Any], *arguments: Any, **fields: Any) -> Any:
+        """Call KFP's API.
+
+        Raises:
+            Refused: it cannot be reached, or said no; with the way out.
+        """
+        try:
+            with warnings.catch_warnings():
+                # A kubeconfig may say that the server's certificate is not to be verified.
+                warnings.simplefilter("ignore")
+                return call(*arguments, **fields, _request_timeout=TIMEOUT)
+        except api.ApiException as error:
+            raise self._refused(error.status, _message(error.body)) from None
+        except http.HTTPError as error:
+            raise Refused(
+                f"KFP of {self.env} cannot be reached at {self.at}: {_reason(error)}. Is it up, and "
+                f"is this machine in its network? {self._look('get pods')} asks the cluster"
+            ) from None
+
+    def _refused(self, status: int, message: str) -> Refused:
+        environment, what = self.environment, f"config/environments/{self.env}.yaml"
+        said = f": {message}" if message else ""
+        if status == 401 and environment.url:
+            text = f"{self.at} does not know you{said}. Set {TOKEN} to a token that has not expired"
+        elif status == 401:
+            text = (
+                f"the cluster does not know you{said}. Log in to it again: your kubeconfig's "
+                f"context has expired; {self._look('get pods')} tells"
+            )
+        elif status == 403:
+            text = (
+                f"you may not do this in the namespace {environment.namespace!r} of {self.env}"
+                f"{said}. Ask who runs the cluster for that right"
+            )
+        elif status == 404:
+            text = (
+                f"{self.at} has no such thing{said}. Is Kubeflow Pipelines in the namespace "
+                f"{environment.namespace!r}? {self._look('get svc')} tells; {what} says where to look"
+            )
+        elif status >= 500:
+            text = (
+                f"KFP of {self.env} is not well: it answers {status}{said}. Try again later; "
+                f"{self._look('logs deploy/ml-pipeline')} says more"
+            )
+        else:
+            text = f"KFP of {self.env} refuses ({status}){said}"
+        return Refused(text, status)
+
+    def _look(self, command: str) -> str:
+        return f"`{self.kubectl} {command}`"
+
+    @property
+    def kubectl(self) -> str:
+        """How a person asks the cluster itself."""
+        context = f" --context {self.environment.context}" if self.environment.context else ""
+        return f"kubectl{context} -n {self.environment.namespace}"
+
+
+class _Patience(Retry):
+    """Says that it asks once more, so that nobody stares at a screen where nothing moves."""
+
+    def increment(self, *arguments: Any, **keywords: Any) -> Self:
+        left = super().increment(*arguments, **keywords)
+        answer = keywords.get("response")
+        if answer is None or answer.status >= HTTPStatus.BAD_REQUEST:
+            screen.console.print("KFP does not answer as it should; asking again …", style="dim")
+        return left
+
+
+def _access(env: str, environment: Environment) -> tuple[Any, str]:
+    """How KFP's API is reached, and what that is called."""
+    configuration = api.Configuration()
+    if environment.url:
+        configuration.host = environment.url.rstrip("/")
+        if os.environ.get(TOKEN):
+            configuration.api_key["authorization"] = os.environ[TOKEN]
+            configuration.api_key_prefix["authorization"] = "Bearer"
+        return configuration, configuration.host
+    from kubernetes import config
+
+    where = f"config/environments/{env}.yaml"
+    try:
+        contexts, current = config.list_kube_config_contexts()
+        context = environment.context or current["name"]
+        known = [each["name"] for each in contexts]
+        if context not in known:
+            raise ProjectError(
+                f"{where}: your kubeconfig has no context {context!r}; it has {', '.join(known)}"
+            )
+        config.load_kube_config(client_configuration=configuration, context=context)
+    except config.ConfigException as error:
+        raise ProjectError(
+            f"no cluster is known on this machine ({error}): log in to it, which writes a "
+            f"kubeconfig; or give `url` in {where}"
+        ) from None
+    configuration.host += f"/api/v1/namespaces/{environment.namespace}/services/{SERVICE}/proxy"
+    return configuration, f"the cluster {context!r}"
+
+
+def _named(name: str) -> str:
+    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _message(body: str | None) -> str:
+    """What an answer's body says: Kubernetes' and KFP's have a `message`, an upload's an error."""
+    try:
+        content = json.loads(body or "")
+        text = str(content.get("message") or content.get("error_message") or "")
+    except (ValueError, AttributeError):
+        text = ""
+    return f"{text[:LONGEST]} …" if len(text) > LONGEST else text.rstrip(".")
+
+
+def _reason(error: http.HTTPError) -> str:
+    """Why there was no answer."""
+    cause = getattr(error, "reason", None) or error
+    match cause:
+        case http.NameResolutionError():
+            return "its name is unknown"
+        case http.ConnectTimeoutError() | http.ReadTimeoutError():
+            return f"no answer in {TIMEOUT} seconds"
+        case http.SSLError():
+            return f"its certificate is not trusted ({cause})"
+        case http.NewConnectionError():
+            return str(cause).rpartition("] ")[2]
+        case _:
+            return str(cause)
