@@ -4,8 +4,10 @@ By KFP's generated client, not by `kfp.Client` around it: that one prints, waits
 hides what is wrong with a kubeconfig.
 """
 
+import getpass
 import json
 import os
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +22,7 @@ from urllib3.util.retry import Retry
 from runtime.errors import ProjectError
 from tools import screen
 from tools.environment import Environment
-from tools.project import project
+from tools.project import ROOT, project
 
 if TYPE_CHECKING:
     from tools.compile import Compiled
@@ -34,6 +36,8 @@ BACKOFF = 0.5
 """Seconds before the second retry; doubled before each other."""
 PAGE = 100
 SERVICE = "ml-pipeline:http"
+BY = "started by "
+"""What the description of a run begins with; the person follows."""
 LONGEST = 300
 """Letters of a message from the cluster that are shown."""
 
@@ -66,6 +70,7 @@ class Cluster:
         self._experiments = api.ExperimentServiceApi(client)
         self._runs = api.RunServiceApi(client)
         self._recurring = api.RecurringRunServiceApi(client)
+        self._names: dict[str, str] = {}
         self._scope = {"namespace": environment.namespace} if self._shared(client) else {}
 
     def _shared(self, client: Any) -> bool:
@@ -124,16 +129,18 @@ class Cluster:
         return reference, not found
 
     def start(self, name: str, reference: Any, arguments: Mapping[str, str]) -> Any:
-        """Start a run; its name is given to no other."""
+        """Start a run; its name is given to no other of this environment."""
+        experiment = self.experiment()
         run = api.V2beta1Run(
             display_name=name,
-            experiment_id=self.experiment(),
+            description=f"{BY}{_person()}",
+            experiment_id=experiment,
             pipeline_version_reference=reference,
             runtime_config=self._runtime(arguments),
             service_account=self.environment.service_account or None,
         )
         return self._ensure(
-            lambda: self._first(self._runs.run_service_list_runs, "runs", name),
+            lambda: self._run_named(name, experiment),
             lambda: self.ask(self._runs.run_service_create_run, run),
             new=True,
         )
@@ -141,6 +148,26 @@ class Cluster:
     def run(self, run_id: str) -> Any:
         """A run as it now is."""
         return self.ask(self._runs.run_service_get_run, run_id)
+
+    def find_run(self, name: str) -> Any:
+        """A run of this project by its name or its id.
+
+        Raises:
+            ProjectError: there is none.
+        """
+        experiment = self._known_experiment()
+        found = experiment and self._run_named(name, experiment.experiment_id)
+        if found:
+            return found
+        try:
+            return self.run(name)
+        except Refused as error:
+            if error.status not in (400, 404):
+                raise
+        raise ProjectError(
+            f"there is no run {name!r} in {self.env}: `make runs ENV={self.env}` shows those "
+            "that there are"
+        )
 
     def runs(self, last: int) -> list[Any]:
         """The newest runs of this project in this environment."""
@@ -155,12 +182,46 @@ class Cluster:
         )
         return answer.runs or []
 
+    def pipeline_name(self, run: Any) -> str:
+        """The pipeline of a run, without the project's name in front; empty when it is gone."""
+        reference = run.pipeline_version_reference
+        if not reference:
+            return ""
+        if reference.pipeline_id not in self._names:
+            call = self._pipelines.pipeline_service_get_pipeline
+            try:
+                name = self.ask(call, reference.pipeline_id).display_name
+            except Refused as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                name = ""
+            self._names[reference.pipeline_id] = name.removeprefix(f"{project().name}-")
+        return self._names[reference.pipeline_id]
+
+    def spec(self, reference: Any) -> dict[str, Any]:
+        """The pipeline of an uploaded version, as KFP keeps it."""
+        version = self.ask(
+            self._pipelines.pipeline_service_get_pipeline_version,
+            reference.pipeline_id,
+            reference.pipeline_version_id,
+        )
+        found: dict[str, Any] = version.pipeline_spec
+        return found
+
+    def stop(self, run_id: str) -> None:
+        """End a run."""
+        self.ask(self._runs.run_service_terminate_run, run_id)
+
     def _known_experiment(self) -> Any:
         return self._first(
             self._experiments.experiment_service_list_experiments,
             "experiments",
             self.experiment_name,
         )
+
+    def _run_named(self, name: str, experiment: str) -> Any:
+        call = self._runs.run_service_list_runs
+        return next(self.listed(call, "runs", experiment_id=experiment, filter=_named(name)), None)
 
     def _version(self, pipeline_id: str, name: str) -> Any:
         call = self._pipelines.pipeline_service_list_pipeline_versions
@@ -253,6 +314,13 @@ class Cluster:
             text = f"KFP of {self.env} refuses ({status}){said}"
         return Refused(text, status)
 
+    def page(self, run_id: str) -> str:
+        """Where a run is looked at, in KFP's pages."""
+        if self.environment.url:
+            return f"{self.at}/#/runs/details/{run_id}"
+        forward = f"{self.kubectl} port-forward svc/ml-pipeline-ui 8081:80"
+        return f"http://localhost:8081/#/runs/details/{run_id} (while `{forward}` runs)"
+
     def _look(self, command: str) -> str:
         return f"`{self.kubectl} {command}`"
 
@@ -302,6 +370,13 @@ def _access(env: str, environment: Environment) -> tuple[Any, str]:
         ) from None
     configuration.host += f"/api/v1/namespaces/{environment.namespace}/services/{SERVICE}/proxy"
     return configuration, f"the cluster {context!r}"
+
+
+def _person() -> str:
+    """Who works here, as commits say it."""
+    command = ["git", "config", "user.name"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or getpass.getuser()
 
 
 def _named(name: str) -> str:

@@ -5,11 +5,12 @@ released: tasks in front of the pipeline do, never cached, in the images of step
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from runtime.errors import ProjectError
-from tools import images
+from runtime.settings import Settings
+from tools import images, preflight
 from tools.environment import Environment
 
 
@@ -45,45 +46,56 @@ class Question(NamedTuple):
         return "runtime/sources.py" if self.answer is data_version else "runtime/store.py"
 
 
+def questions(names: Iterable[str], settings: Mapping[str, Settings]) -> dict[str, Question]:
+    """How each of `data_version` and `champion` is found out, if one of these steps can."""
+    found = {}
+    for step, values in settings.items():
+        if "source" in values.model_dump():
+            found.setdefault("data_version", Question(data_version, f"{step}_settings", step))
+        if preflight.takes_store(step):
+            found.setdefault("champion", Question(champion, "model_store", step))
+    return {name: found[name] for name in names if name in found}
+
+
 def resolving(
     definition: Any,
-    questions: Mapping[str, Question],
-    parameters: Mapping[str, str],
+    asked: Mapping[str, Question],
+    known: Mapping[str, str],
     environment: Environment,
 ) -> Any:
     """The pipeline with a task in front for each question, by the name of what it answers.
 
-    It takes `parameters`, and the pipeline inside it the answers besides.
+    It takes of what is `known` what the pipeline asks for and the answers are found by.
 
     Raises:
         ProjectError: the image of a step cannot answer.
     """
     from kfp import dsl, kubernetes
 
-    for question in questions.values():
+    for question in asked.values():
         if question.module not in images.context(question.step):
             raise ProjectError(
                 f"the image of {question.step} has no {question.module}, by which a scheduled run "
                 f"looks things up: import it in steps/{question.step}/component.py"
             )
 
-    names = sorted(parameters)
+    inputs = definition.component_spec.inputs or {}
+    names = sorted({*known} & {*inputs} - {*asked} | {each.parameter for each in asked.values()})
 
     def outer(*values: Any) -> None:
         given = dict(zip(names, values, strict=True))
         answers = {}
-        for name, question in questions.items():
+        for name, question in asked.items():
             component = dsl.component(
                 question.answer, base_image=images.image(question.step), install_kfp_package=False
             )
-            asked = next(iter(inspect.signature(question.answer).parameters))
-            task = component(**{asked: given[question.parameter]})
+            (parameter,) = inspect.signature(question.answer).parameters
+            task = component(**{parameter: given[question.parameter]})
             environment.execution(question.step).apply(task)
             task.set_caching_options(False)
             if environment.pull_secrets:
                 kubernetes.set_image_pull_secrets(task, environment.pull_secrets)
             answers[name] = task.output
-        inputs = definition.component_spec.inputs or {}
         definition(**{name: value for name, value in given.items() if name in inputs}, **answers)
 
     # What KFP reads the pipeline's parameters from; their names are known only now.

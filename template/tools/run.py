@@ -22,7 +22,7 @@ from runtime.errors import ProjectError
 from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
 from runtime.store import ModelStore
-from tools import images, screen
+from tools import images, registry, screen
 from tools.environment import Environment
 from tools.execution import Execution, configured
 from tools.imports import steps_of
@@ -31,6 +31,7 @@ from tools.project import ROOT, TRACKING, project
 if TYPE_CHECKING:
     from tools.progress import Progress, Step
 
+CLUSTER = "cluster"
 SETTINGS_SUFFIX = "_settings"
 LOG_LINES_SHOWN = 12
 PAGES = {"system.HTML": ".html", "system.Markdown": ".md"}
@@ -39,10 +40,14 @@ PAGES = {"system.HTML": ".html", "system.Markdown": ".md"}
 def run(
     pipeline: Annotated[str, typer.Option(help="A file of pipelines/, without .py.")] = "training",
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
+    runner: Annotated[str, typer.Option(help="local, or cluster.")] = "local",
 ) -> None:
     """Run a pipeline in processes of this machine; a step that has not changed is not run again."""
     # A short process, most of it imports, of which collecting garbage would be a tenth.
     gc.disable()
+    if runner == CLUSTER:
+        importlib.import_module("tools.watch").run_there(pipeline, env)
+        return
     refuse_path(ROOT)
     images.prefetch(steps_of(pipeline))
     from tools import outputs
@@ -104,13 +109,18 @@ def facts(pipeline: str, environment: Environment) -> dict[str, str]:
     `data_version`, `champion`, `model_store`, and `<step>_settings` for each step.
     """
     settings = {step: project().settings(step) for step in steps_of(pipeline)}
-    store = environment.model_store
-    if "://" not in store:
-        store = str(ROOT / store)
     return {
         "data_version": data_version(settings),
-        "champion": ModelStore(store).champion(),
-        "model_store": store,
+        "champion": registry.champion(environment.model_store),
+        **given(settings, environment),
+    }
+
+
+def given(settings: Mapping[str, Settings], environment: Environment) -> dict[str, str]:
+    """Of these facts, what is written down: nothing has to be asked for it."""
+    store = environment.model_store
+    return {
+        "model_store": store if "://" in store else str(ROOT / store),
         **{f"{step}{SETTINGS_SUFFIX}": s.model_dump_json() for step, s in settings.items()},
     }
 
