@@ -108,7 +108,7 @@ class KFP:
             self.kept[kind].remove(found[0])
             return 200, {}
         if action in ("enable", "disable"):
-            found[0]["status"] = found[0]["mode"] = f"{action.upper()}D"
+            found[0] |= {"mode": action.upper(), "status": f"{action.upper()}D"}
         if action == "terminate":
             found[0]["state"] = "CANCELED"
         if kind == "runs" and not action:
@@ -138,7 +138,7 @@ class KFP:
         alike = [each for each in self.kept[kind] if each["display_name"] == name]
         if kind == "versions":
             alike = [each for each in alike if each["pipeline_id"] == body["pipeline_id"]]
-        if alike and kind != "runs":
+        if alike and kind not in ("runs", "recurringruns"):
             return 409, {"code": 6, "message": f"{kind} {name} already exists"}
         made = {**body, "display_name": name, KINDS[kind]: str(uuid.uuid4())}
         made["created_at"] = _now()

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import kfp_server_api as api
 from urllib3 import exceptions as http
@@ -42,12 +42,23 @@ LONGEST = 300
 """Letters of a message from the cluster that are shown."""
 
 
-class Refused(ProjectError):
+class ClusterError(ProjectError):
     """What was asked of the cluster did not happen, or nobody knows whether it did."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Recurring(NamedTuple):
+    """What starts runs by itself."""
+
+    name: str
+    description: str
+    cron: str
+    """With the seconds first."""
+    enabled: bool
+    catch_up: bool
 
 
 class Cluster:
@@ -78,7 +89,7 @@ class Cluster:
         health = api.HealthzServiceApi(client)
         known, _, headers = self.ask(health.healthz_service_get_healthz_with_http_info)
         if "json" not in headers.get("Content-Type", ""):
-            raise Refused(
+            raise ClusterError(
                 f"{self.at} answers with a page, not as KFP's API does: correct `url` in "
                 f"config/environments/{self.env}.yaml; or it wants a login: set {TOKEN}"
             )
@@ -93,10 +104,10 @@ class Cluster:
         """The id of the experiment, which is made if it is not there."""
         name = self.experiment_name
         experiment = api.V2beta1Experiment(display_name=name, **self._scope)
-        return self._ensure(
-            self._known_experiment,
-            lambda: self.ask(self._experiments.experiment_service_create_experiment, experiment),
-        ).experiment_id
+        call = self._experiments.experiment_service_create_experiment
+        known, _ = _ensure(self._known_experiment, lambda: self.ask(call, experiment))
+        found: str = known.experiment_id
+        return found
 
     def upload(self, made: "Compiled") -> tuple[Any, bool]:
         """The reference of a pipeline's version, and whether it was uploaded now.
@@ -104,29 +115,23 @@ class Cluster:
         A version is named after its content: what is there under that name is not uploaded again.
         """
         pipeline = api.V2beta1Pipeline(display_name=made.name, name=made.name, **self._scope)
-        parent = self._ensure(
-            lambda: self._first(
-                self._pipelines.pipeline_service_list_pipelines, "pipelines", made.name
-            ),
+        pipelines = self._pipelines.pipeline_service_list_pipelines
+        parent, _ = _ensure(
+            lambda: self._first(pipelines, "pipelines", made.name),
             lambda: self.ask(self._pipelines.pipeline_service_create_pipeline, pipeline),
-        ).pipeline_id
-        found = self._version(parent, made.version)
+        )
+        ours = {"name": made.version, "pipelineid": parent.pipeline_id}
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"{made.version}.yaml"
             file.write_text(made.text)
-            version = found or self._ensure(
-                lambda: self._version(parent, made.version),
-                lambda: self.ask(
-                    self._uploads.upload_pipeline_version,
-                    str(file),
-                    name=made.version,
-                    pipelineid=parent,
-                ),
+            version, new = _ensure(
+                lambda: self._version(parent.pipeline_id, made.version),
+                lambda: self.ask(self._uploads.upload_pipeline_version, str(file), **ours),
             )
         reference = api.V2beta1PipelineVersionReference(
-            pipeline_id=parent, pipeline_version_id=version.pipeline_version_id
+            pipeline_id=parent.pipeline_id, pipeline_version_id=version.pipeline_version_id
         )
-        return reference, not found
+        return reference, new
 
     def start(self, name: str, reference: Any, arguments: Mapping[str, str]) -> Any:
         """Start a run; its name is given to no other of this environment."""
@@ -139,11 +144,11 @@ class Cluster:
             runtime_config=self._runtime(arguments),
             service_account=self.environment.service_account or None,
         )
-        return self._ensure(
+        started, _ = _ensure(
             lambda: self._run_named(name, experiment),
             lambda: self.ask(self._runs.run_service_create_run, run),
-            new=True,
         )
+        return started
 
     def run(self, run_id: str) -> Any:
         """A run as it now is."""
@@ -161,7 +166,7 @@ class Cluster:
             return found
         try:
             return self.run(name)
-        except Refused as error:
+        except ClusterError as error:
             if error.status not in (400, 404):
                 raise
         raise ProjectError(
@@ -191,12 +196,55 @@ class Cluster:
             call = self._pipelines.pipeline_service_get_pipeline
             try:
                 name = self.ask(call, reference.pipeline_id).display_name
-            except Refused as error:
+            except ClusterError as error:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 name = ""
             self._names[reference.pipeline_id] = name.removeprefix(f"{project().name}-")
         return self._names[reference.pipeline_id]
+
+    def recurring(self) -> list[Any]:
+        """The recurring runs in this project's experiment, whoever made them."""
+        experiment = self._known_experiment()
+        if experiment is None:
+            return []
+        call = self._recurring.recurring_run_service_list_recurring_runs
+        return list(self.listed(call, "recurring_runs", experiment_id=experiment.experiment_id))
+
+    def schedule(self, wanted: Recurring, made: "Compiled", arguments: Mapping[str, str]) -> None:
+        """Have a pipeline run by itself; its description is given to no other."""
+        reference, _ = self.upload(made)
+        mode = api.RecurringRunMode
+        recurring = api.V2beta1RecurringRun(
+            display_name=wanted.name,
+            description=wanted.description,
+            experiment_id=self.experiment(),
+            pipeline_version_reference=reference,
+            runtime_config=self._runtime(arguments),
+            service_account=self.environment.service_account or None,
+            trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=wanted.cron)),
+            mode=mode.ENABLE if wanted.enabled else mode.DISABLE,
+            no_catchup=not wanted.catch_up,
+            max_concurrency=1,
+        )
+        call = self._recurring.recurring_run_service_create_recurring_run
+
+        def known() -> Any:
+            alike = (each for each in self.recurring() if each.description == wanted.description)
+            return next(alike, None)
+
+        _ensure(known, lambda: self.ask(call, recurring))
+
+    def switch(self, recurring_run_id: str, *, on: bool) -> None:
+        """Have a recurring run go on, or pause."""
+        service = self._recurring
+        on_call = service.recurring_run_service_enable_recurring_run
+        off_call = service.recurring_run_service_disable_recurring_run
+        self.ask(on_call if on else off_call, recurring_run_id)
+
+    def unschedule(self, recurring_run_id: str) -> None:
+        """Remove a recurring run; the runs that it started stay."""
+        self.ask(self._recurring.recurring_run_service_delete_recurring_run, recurring_run_id)
 
     def spec(self, reference: Any) -> dict[str, Any]:
         """The pipeline of an uploaded version, as KFP keeps it."""
@@ -248,29 +296,11 @@ class Cluster:
             if not token:
                 return
 
-    def _ensure(
-        self, find: Callable[[], Any], make: Callable[[], Any], *, new: bool = False
-    ) -> Any:
-        """What is known by a name; made if it is not there.
-
-        Someone else may make it in between, or the answer may be lost on its way: so when making
-        fails, what counts is whether it is there. That is why nothing is ever made twice.
-        """
-        found = None if new else find()
-        if found is None:
-            try:
-                return make()
-            except Refused:
-                found = find()
-                if found is None:
-                    raise
-        return found
-
     def ask(self, call: Callable[..., Any], *arguments: Any, **fields: Any) -> Any:
         """Call KFP's API.
 
         Raises:
-            Refused: it cannot be reached, or said no; with the way out.
+            ClusterError: it cannot be reached, or said no; with the way out.
         """
         try:
             with warnings.catch_warnings():
@@ -280,12 +310,12 @@ class Cluster:
         except api.ApiException as error:
             raise self._refused(error.status, _message(error.body)) from None
         except http.HTTPError as error:
-            raise Refused(
-                f"KFP of {self.env} cannot be reached at {self.at}: {_reason(error)}. Is it up, and "
-                f"is this machine in its network? {self._look('get pods')} asks the cluster"
+            raise ClusterError(
+                f"KFP of {self.env} cannot be reached at {self.at}: {_reason(error)}. Is it up, "
+                f"and is this machine in its network? {self._look('get pods')} asks the cluster"
             ) from None
 
-    def _refused(self, status: int, message: str) -> Refused:
+    def _refused(self, status: int, message: str) -> ClusterError:
         environment, what = self.environment, f"config/environments/{self.env}.yaml"
         said = f": {message}" if message else ""
         if status == 401 and environment.url:
@@ -303,7 +333,7 @@ class Cluster:
         elif status == 404:
             text = (
                 f"{self.at} has no such thing{said}. Is Kubeflow Pipelines in the namespace "
-                f"{environment.namespace!r}? {self._look('get svc')} tells; {what} says where to look"
+                f"{environment.namespace!r}? {self._look('get svc')} tells. {what} says where"
             )
         elif status >= 500:
             text = (
@@ -312,7 +342,7 @@ class Cluster:
             )
         else:
             text = f"KFP of {self.env} refuses ({status}){said}"
-        return Refused(text, status)
+        return ClusterError(text, status)
 
     def page(self, run_id: str) -> str:
         """Where a run is looked at, in KFP's pages."""
@@ -329,6 +359,22 @@ class Cluster:
         """How a person asks the cluster itself."""
         context = f" --context {self.environment.context}" if self.environment.context else ""
         return f"kubectl{context} -n {self.environment.namespace}"
+
+
+def _ensure(find: Callable[[], Any], make: Callable[[], Any]) -> tuple[Any, bool]:
+    """What goes by a name, and whether it was made now, because nothing did.
+
+    Someone else may make it in between, or the answer may be lost on its way: so when making fails,
+    what counts is whether it is there. That is why nothing is ever made twice.
+    """
+    if found := find():
+        return found, False
+    try:
+        return make(), True
+    except ClusterError:
+        if found := find():
+            return found, True
+        raise
 
 
 class _Patience(Retry):

@@ -1,4 +1,4 @@
-"""`make compile`: the pipelines as an environment's Kubeflow takes them, and how they would be kept.
+"""`make compile`: the pipelines as an environment's Kubeflow takes them.
 
 Two files each: KFP's intermediate representation, which `make submit` uploads, and the same as
 Kubernetes objects, for those who keep pipelines in a GitOps repository.

@@ -60,14 +60,12 @@ def _path(place: str) -> str:
     return place.removeprefix(sources.DUCKDB)
 
 
-def _require_volume(
-    step: str, what: str, path: str, environment: Environment, where: str
-) -> None:
+def _require_volume(step: str, what: str, path: str, environment: Environment, where: str) -> None:
     claims = [volume for volume in environment.execution(step).volumes if volume.claim]
     if not any(PurePosixPath(path).is_relative_to(volume.mount) for volume in claims):
         raise ProjectError(
-            f"{what} is {path!r}, which the step {step} cannot see on a cluster: give a URI such as "
-            f"s3://… or gs://…, or mount a volume there by `steps.{step}.volumes` in {where}"
+            f"{what} is {path!r}, which the step {step} cannot see on a cluster: give a URI such "
+            f"as s3://… or gs://…, or mount a volume there by `steps.{step}.volumes` in {where}"
         )
 
 

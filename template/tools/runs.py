@@ -68,7 +68,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
     """A row per run, the newest first."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "pipeline", "state", "started", "took", "by"):
-        made.add_column(name, justify="right" if name == "took" else "left")
+        made.add_column(name, justify="right" if name == "took" else "left", no_wrap=name != "by")
     for each in rows:
         state = f"[{STYLES.get(each['state'], 'dim')}]{each['state']}[/]"
         taken = "" if each["seconds"] is None else f"{timedelta(seconds=int(each['seconds']))}"

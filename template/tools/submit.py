@@ -10,7 +10,7 @@ import typer
 from runtime.errors import ProjectError
 from runtime.records import Lineage
 from tools import compile, images, preflight, registry, resolve, run, screen
-from tools.cluster import Cluster, Refused
+from tools.cluster import Cluster, ClusterError
 from tools.environment import Environment
 from tools.imports import steps_of
 from tools.project import project
@@ -43,9 +43,9 @@ def start(pipeline: str, env: str) -> tuple[Cluster, Any, Lineage]:
     name = f"{pipeline.replace('_', '-')}-{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
     try:
         started = cluster.start(name, reference, job.arguments)
-    except Refused as error:
+    except ClusterError as error:
         if error.status in (0, 500, 502, 503, 504):
-            raise Refused(
+            raise ClusterError(
                 f"{error}. Whether the run started is not known: `make runs ENV={env}` tells"
             ) from None
         raise
@@ -119,7 +119,8 @@ def require_images(references: dict[str, str], env: str, environment: Environmen
             answers = zip(references, pool.map(absent, references.values()), strict=True)
             lacking = [step for step, answer in answers if answer]
     except ProjectError as error:
-        screen.console.print(f"Not looked whether the images are there: {error}", style="yellow")
+        doubt = f"Not looked whether the images are there: {screen.escape(str(error))}"
+        screen.console.print(doubt, style="yellow", soft_wrap=True)
         return
     if lacking:
         raise ProjectError(
