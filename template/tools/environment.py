@@ -1,7 +1,9 @@
 """An environment: a place to run, described by one file of config/environments/."""
 
+import functools
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -58,6 +60,37 @@ class Environment(Settings):
     def execution(self, step: str) -> Execution:
         """How a step is executed here."""
         return self.steps.get(step, Execution()).over(self.every_step)
+
+    def configured(self, definition: Any, images: Mapping[str, str]) -> Any:
+        """A pipeline as it runs here: each task with its image and its execution.
+
+        The pipeline's function is traced once more, as a task can be set only while it is: so the
+        pipelines' own code says nothing of registries, memory or nodes.
+        """
+        here = [self.execution(step) for step in images]
+        if not self.registry and not self.pull_secrets and all(e == Execution() for e in here):
+            return definition
+        from kfp import dsl, kubernetes
+        from kfp.dsl.pipeline_context import Pipeline
+
+        @functools.wraps(definition.pipeline_func)
+        def traced(*arguments: Any, **keywords: Any) -> Any:
+            outputs = definition.pipeline_func(*arguments, **keywords)
+            for task in Pipeline.get_default_pipeline().tasks.values():
+                step = task.component_spec.name.replace("-", "_")
+                if step in images:
+                    self.execution(step).apply(task.set_container_image(images[step]))
+                if self.pull_secrets:
+                    kubernetes.set_image_pull_secrets(task, self.pull_secrets)
+            return outputs
+
+        # The root is an attribute of the function, and so comes with it.
+        return dsl.pipeline(
+            name=definition.name,
+            description=definition.description,
+            display_name=definition.pipeline_spec.pipeline_info.display_name or None,
+            pipeline_config=definition.pipeline_config,
+        )(traced)
 
     def require_cluster(self, name: str) -> None:
         """Refuse to go on where there is no cluster to go to."""

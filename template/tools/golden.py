@@ -3,11 +3,11 @@
 Tags are left out: they change with every edit, and have tests of their own.
 """
 
-import importlib
 from pathlib import Path
 
 from tools import compile, images, screen
 from tools.project import ROOT, project
+from tools.run import defined
 
 FOLDER = "tests/golden"
 TAG = "golden"
@@ -20,8 +20,7 @@ def path(pipeline: str) -> Path:
 
 def compiled(pipeline: str) -> str:
     """A pipeline's intermediate representation (YAML), with a placeholder for every image tag."""
-    definition = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
-    text = compile.compiled(definition).text
+    text = compile.compiled(defined(pipeline)).text
     for step in project().steps:
         reference = images.image(step)
         text = text.replace(reference, f"{reference.rpartition(':')[0]}:{TAG}")

@@ -87,7 +87,9 @@ def resolving(
         answers = {}
         for name, question in asked.items():
             component = dsl.component(
-                question.answer, base_image=images.image(question.step), install_kfp_package=False
+                question.answer,
+                base_image=images.image(question.step, environment.registry),
+                install_kfp_package=False,
             )
             (parameter,) = inspect.signature(question.answer).parameters
             task = component(**{parameter: given[question.parameter]})

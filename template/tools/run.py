@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import re
 import shutil
-import subprocess
 import time
 import warnings
 from collections.abc import Mapping
@@ -23,8 +22,8 @@ from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
 from runtime.store import ModelStore
 from tools import images, registry, screen
+from tools.commit import commit
 from tools.environment import Environment
-from tools.execution import Execution, configured
 from tools.imports import steps_of
 from tools.project import ROOT, TRACKING, project
 
@@ -56,7 +55,7 @@ def run(
     environment = project().environment(env)
     known = facts(pipeline, environment)
     definition = load(pipeline, environment)
-    lineage = origin(pipeline)
+    lineage = origin(pipeline, environment)
     known["lineage"] = lineage.model_dump_json()
     arguments = select(definition, known)
 
@@ -137,25 +136,43 @@ def data_version(settings: Mapping[str, Settings]) -> str:
 
 def load(pipeline: str, environment: Environment) -> Any:
     """The KFP definition of a pipeline as the environment has it: images and executions."""
-    images.use_registry(environment.registry)
-    definition = getattr(importlib.import_module(f"pipelines.{pipeline}"), pipeline)
-    executions = {step: environment.execution(step) for step in steps_of(pipeline)}
-    if not environment.pull_secrets and all(each == Execution() for each in executions.values()):
-        return definition
-    return configured(definition, executions, environment.pull_secrets)
+    named = {step: images.image(step, environment.registry) for step in steps_of(pipeline)}
+    return environment.configured(defined(pipeline), named)
 
 
-def origin(pipeline: str) -> Lineage:
+def defined(pipeline: str) -> Any:
+    """The KFP definition of a pipeline as its file has it.
+
+    Raises:
+        ProjectError: it imports a step that is not there, or defines something else.
+    """
+    try:
+        module = importlib.import_module(f"pipelines.{pipeline}")
+    except ModuleNotFoundError as error:
+        place = (error.name or "").split(".")
+        if place[0] != "steps":
+            raise
+        step = place[1] if len(place) > 1 else "steps"
+        raise ProjectError(
+            f"pipelines/{pipeline}.py imports {error.name}, and that is not in steps/: "
+            f"`make step NAME={step}` makes a step, or take it out of the pipeline"
+        ) from None
+    if not hasattr(module, pipeline):
+        raise ProjectError(f"pipelines/{pipeline}.py must define the pipeline {pipeline}")
+    return getattr(module, pipeline)
+
+
+def origin(pipeline: str, environment: Environment) -> Lineage:
     """Commit, lock file, images and settings of a run that starts now."""
     steps = steps_of(pipeline)
-    commit = _git("rev-parse", "HEAD")
+    checkout = commit()
     lock = (ROOT / "uv.lock").read_bytes()
     return Lineage(
         pipeline=pipeline,
-        git_commit=commit or None,
-        git_dirty=bool(commit and _git("status", "--porcelain")),
+        git_commit=checkout.hash or None,
+        git_dirty=checkout.dirty,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
-        images={step: images.image(step) for step in steps},
+        images={step: images.image(step, environment.registry) for step in steps},
         settings={step: project().settings(step).model_dump(mode="json") for step in steps},
     )
 
@@ -285,14 +302,6 @@ def refuse_path(root: Path) -> None:
             f"the project's path contains {trouble[0]!r}, which KFP's local runner cannot handle: "
             f"move {root} elsewhere"
         )
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def warn(message: str) -> None:
+    """Show what a person should know, though it goes on."""
+    _errors.print(f"[bold yellow]![/] {escape(message)}", soft_wrap=True)
+
+
 def what_next(*lines: str) -> None:
     """The last lines of every verb."""
     for line in lines:

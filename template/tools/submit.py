@@ -9,7 +9,7 @@ import typer
 
 from runtime.errors import ProjectError
 from runtime.records import Lineage
-from tools import compile, images, preflight, registry, resolve, run, screen
+from tools import compile, engine, images, preflight, registry, resolve, run, screen
 from tools.cluster import Cluster, ClusterError
 from tools.environment import Environment
 from tools.imports import steps_of
@@ -92,7 +92,7 @@ def prepare(
         known["data_version"] = run.data_version(settings)
     if "champion" not in questions:
         known["champion"] = registry.champion(environment.model_store)
-    lineage = run.origin(pipeline)
+    lineage = run.origin(pipeline, environment)
     known["lineage"] = lineage.model_dump_json()
     if questions:
         definition = resolve.resolving(definition, questions, known, environment)
@@ -105,8 +105,6 @@ def require_images(references: dict[str, str], env: str, environment: Environmen
     Raises:
         ProjectError: the registry does not have an image; it is named.
     """
-    from tools import engine
-
     def absent(reference: str) -> bool:
         # A registry may refuse to say; without one, images are in the engine of this machine.
         if environment.registry:
@@ -119,8 +117,7 @@ def require_images(references: dict[str, str], env: str, environment: Environmen
             answers = zip(references, pool.map(absent, references.values()), strict=True)
             lacking = [step for step, answer in answers if answer]
     except ProjectError as error:
-        doubt = f"Not looked whether the images are there: {screen.escape(str(error))}"
-        screen.console.print(doubt, style="yellow", soft_wrap=True)
+        screen.warn(f"whether the images are there was not looked at: {error}")
         return
     if lacking:
         raise ProjectError(
