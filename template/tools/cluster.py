@@ -5,6 +5,7 @@ hides what is wrong with a kubeconfig.
 """
 
 import getpass
+import itertools
 import json
 import os
 import subprocess
@@ -179,13 +180,13 @@ class Cluster:
         experiment = self._known_experiment()
         if experiment is None:
             return []
-        answer = self.ask(
+        newest_first = self.listed(
             self._runs.run_service_list_runs,
+            "runs",
             experiment_id=experiment.experiment_id,
             sort_by="created_at desc",
-            page_size=last,
         )
-        return answer.runs or []
+        return list(itertools.islice(newest_first, last))
 
     def pipeline_name(self, run: Any) -> str:
         """The pipeline of a run, without the project's name in front; empty when it is gone."""

@@ -105,6 +105,7 @@ def require_images(references: dict[str, str], env: str, environment: Environmen
     Raises:
         ProjectError: the registry does not have an image; it is named.
     """
+
     def absent(reference: str) -> bool:
         # A registry may refuse to say; without one, images are in the engine of this machine.
         if environment.registry:
@@ -122,7 +123,8 @@ def require_images(references: dict[str, str], env: str, environment: Environmen
     if lacking:
         raise ProjectError(
             f"the image of {', '.join(lacking)} as it now is is not there "
-            f"({references[lacking[0]]}): `make images ENV={env} PUSH=1` builds and pushes it"
+            f"({references[lacking[0]]}): CI builds and pushes it once it is on main; "
+            f"`make images ENV={env} CHECK=1` shows them all"
         )
 
 
