@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apiserver
 import pytest
 import yaml
 from conftest import commit, git
@@ -80,13 +81,12 @@ def write_dev(project: Generated, kfp: KFP, **changes: Any) -> None:
 
 
 def kubectl(*words: str) -> subprocess.CompletedProcess[str]:
-    """Ask a real API server that knows KFP's kinds; skip where there is none, save in CI."""
-    probe = ["kubectl", "get", "crd", "pipelineversions.pipelines.kubeflow.org"]
-    there = shutil.which("kubectl") and os.environ.get("KUBECONFIG")
-    if not there or subprocess.run(probe, check=False, capture_output=True).returncode:
-        sentence = "no API server with KFP's CRDs (KUBECONFIG), or no kubectl"
-        pytest.fail(sentence) if os.environ.get("CI") else pytest.skip(sentence)
-    return subprocess.run(["kubectl", *words], check=False, capture_output=True, text=True)
+    """Ask a real API server that knows KFP's kinds."""
+    program = apiserver.kubectl()
+    kind = "pipelineversions.pipelines.kubeflow.org"
+    if subprocess.run([program, "get", "crd", kind], check=False, capture_output=True).returncode:
+        apiserver.missing("no API server with Kubeflow Pipelines' CRDs answers (KUBECONFIG)")
+    return subprocess.run([program, *words], check=False, capture_output=True, text=True)
 
 
 def ran(project: Generated, definition: str) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def ran(project: Generated, definition: str) -> dict[str, Any]:
     code = f"""
 from kfp import local
 from tools import run
+from tools.definition import load
 from tools.project import project
 environment = project().environment("local")
 known = run.facts("training", environment)
@@ -218,9 +219,8 @@ def test_submit(kfp: KFP, submit: Callable[..., Any], project: Generated) -> Non
     assert lineage["git_dirty"]
     assert "not committed" in done.out
     assert given["data_version"].startswith("breast_cancer-")
-    assert given.keys() == version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"][
-        "parameters"
-    ].keys()
+    asked = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    assert given.keys() == asked.keys()
     submit().succeeded()
     assert kfp.changes() == [*SUBMITTED, "POST runs"]
     write_dev(project, kfp, every_step={"memory": "3Gi"}, artifact_root="s3://bucket/root")
@@ -624,7 +624,7 @@ def test_a_scheduled_run_finds_out_by_itself(project: Generated) -> None:
     definition = """
 from tools import resolve
 asked = resolve.questions(["data_version", "champion"], settings)
-definition = resolve.resolving(run.load("training", environment), asked, known, environment)
+definition = resolve.resolving(load("training", environment), asked, known, environment)
 """
     project.make("release").succeeded()
     champion = json.loads((project.path / "artifacts/models/champion.json").read_text("utf-8"))

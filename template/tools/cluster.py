@@ -307,7 +307,7 @@ class Cluster:
             with warnings.catch_warnings():
                 # A kubeconfig may say that the server's certificate is not to be verified.
                 warnings.simplefilter("ignore")
-                return call(*arguments, **fields, _request_timeout=TIMEOUT)
+                return call(*arguments, **fields, _request_timeout=(TIMEOUT, TIMEOUT))
         except api.ApiException as error:
             raise self._refused(error.status, _message(error.body)) from None
         except http.HTTPError as error:
@@ -415,7 +415,16 @@ def _access(env: str, environment: Environment) -> tuple[Any, str]:
             f"no cluster is known on this machine ({error}): log in to it, which writes a "
             f"kubeconfig; or give `url` in {where}"
         ) from None
-    configuration.host += f"/api/v1/namespaces/{environment.namespace}/services/{SERVICE}/proxy"
+    service = f"/api/v1/namespaces/{environment.namespace}/services/{SERVICE}/proxy"
+    log_in, host = configuration.refresh_api_key_hook, configuration.host + service
+
+    def logged_in(there: Any) -> None:
+        # Which also sets the host to the cluster's.
+        if log_in:
+            log_in(there)
+        there.host = host
+
+    configuration.refresh_api_key_hook = logged_in
     return configuration, f"the cluster {context!r}"
 
 
@@ -447,11 +456,11 @@ def _reason(error: http.HTTPError) -> str:
     match cause:
         case http.NameResolutionError():
             return "its name is unknown"
+        case http.NewConnectionError():
+            return str(cause).rpartition("] ")[2].lower()
         case http.ConnectTimeoutError() | http.ReadTimeoutError():
             return f"no answer in {TIMEOUT} seconds"
         case http.SSLError():
             return f"its certificate is not trusted ({cause})"
-        case http.NewConnectionError():
-            return str(cause).rpartition("] ")[2]
         case _:
             return str(cause)

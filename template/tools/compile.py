@@ -12,7 +12,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.table import Table
 
-from tools import images, run, screen
+from tools import images, screen
+from tools.definition import load
 from tools.imports import steps_of
 from tools.project import ROOT, project
 
@@ -45,7 +46,7 @@ def compile_all(
     folder = ROOT / FOLDER / env
     folder.mkdir(parents=True, exist_ok=True)
     for name in wanted:
-        definition = run.load(name, environment)
+        definition = load(name, environment)
         made = compiled(definition)
         files = {
             f"{name}.yaml": made.text,

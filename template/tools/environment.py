@@ -53,6 +53,14 @@ class Environment(Settings):
         """How a step is executed here."""
         return self.steps.get(step, Execution()).over(self.every_step)
 
+    def require_folder(self, name: str) -> None:
+        """Refuse to run on this machine where nothing says in which folder of it."""
+        if not self.artifact_root or "://" in self.artifact_root:
+            raise ProjectError(
+                f"the environment {name!r} keeps what runs write on its cluster, not in a folder "
+                "of this machine: run there by RUNNER=cluster, or choose ENV=local"
+            )
+
     def configured(self, definition: Any, images: Mapping[str, str]) -> Any:
         """A pipeline as it runs here: each task with its image and its execution.
 

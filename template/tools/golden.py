@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools import compile, images, screen
 from tools.project import ROOT, project
-from tools.run import defined
+from tools.definition import defined
 
 FOLDER = "tests/golden"
 TAG = "golden"

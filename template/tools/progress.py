@@ -34,6 +34,7 @@ _FINISHED = re.compile(
 )
 _CACHED = re.compile(r"Task (?P<task>\S+) cache hit \(key=(?P<key>[0-9a-f]+)\)")
 _SKIPPED = re.compile(r"Skipping conditional task (?P<task>\S+)")
+_RETRIED = re.compile(r"Task (?P<task>\S+) failed \(attempt ")
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Progress(logging.Filter, io.TextIOBase):
         )
         self._log: io.TextIOBase | None = None
         self._level = logging.WARNING
+        self._stopped = False
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
@@ -101,6 +103,10 @@ class Progress(logging.Filter, io.TextIOBase):
         root.removeFilter(self)
         root.setLevel(self._level)
 
+    def stop(self) -> None:
+        """Let no step begin any more; kfp begins what is left of a loop before it gives up."""
+        self._stopped = True
+
     @property
     def failed(self) -> Step | None:
         """The step that failed, or None."""
@@ -110,6 +116,8 @@ class Progress(logging.Filter, io.TextIOBase):
         """Read an event from kfp's log, and show none of it."""
         message = record.getMessage()
         if match := _STARTED.search(message):
+            if self._stopped:
+                raise KeyboardInterrupt
             self._start(self._step(match["component"]))
         elif match := _FINISHED.search(message):
             state = "ran" if match["state"] == "SUCCESS" else "failed"
@@ -118,6 +126,9 @@ class Progress(logging.Filter, io.TextIOBase):
             step = next(step for step in self.steps if step.name == match["task"])
             step.cache_key = match["key"]
             self._finish(step, "cached")
+        elif match := _RETRIED.search(message):
+            step = next(step for step in self.steps if step.name == match["task"])
+            step.state = "running" if step.running else "waiting"
         elif match := _SKIPPED.search(message):
             for step in self.steps:
                 if match["task"] in (step.name, *step.parents):

@@ -11,6 +11,7 @@ from runtime.errors import ProjectError
 from runtime.records import Lineage
 from tools import compile, engine, images, preflight, registry, resolve, run, screen
 from tools.cluster import Cluster, ClusterError
+from tools.definition import load
 from tools.environment import Environment
 from tools.imports import steps_of
 from tools.project import project
@@ -82,7 +83,7 @@ def prepare(
     """
     steps = steps_of(pipeline)
     settings = {step: project().settings(step) for step in steps}
-    definition = run.load(pipeline, environment)
+    definition = load(pipeline, environment)
     unknown = preflight.check(steps, environment, f"config/environments/{env}.yaml")
     inputs = definition.component_spec.inputs or {}
     asked = sorted(name for name in {*unknown, *look_up} if name in inputs)

@@ -16,7 +16,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 from rich.live import Live
 
 from runtime.records import Artifact, Lineage, RunRecord, RunState, StepRecord
-from tools import history, outputs, progress, registry, run, screen, submit
+from tools import conclusion, history, outputs, progress, registry, screen, submit
 from tools.cluster import Cluster
 from tools.progress import Step
 from tools.project import ROOT
@@ -45,10 +45,11 @@ def watch(cluster: Cluster, run_id: str, lineage: Lineage | None = None) -> None
     try:
         found = _followed(cluster, found, steps)
     except KeyboardInterrupt:
+        name = found.display_name
         screen.what_next(
             "The run goes on on the cluster.",
-            f"`make runs ENV={cluster.env} RUN={run_id}` follows it again.",
-            f"`make runs ENV={cluster.env} STOP={run_id}` ends it.",
+            f"`make runs ENV={cluster.env} RUN={name}` follows it again.",
+            f"`make runs ENV={cluster.env} STOP={name}` ends it.",
         )
         raise
     lineage = lineage or _lineage(found)
@@ -200,7 +201,7 @@ def _conclude(cluster: Cluster, found: Any, steps: list[Step], record: RunRecord
         path.write_text(record.model_dump_json(indent=2) + "\n")
         lines["record"] = str(path.relative_to(ROOT))
         if record.metrics:
-            screen.console.print(run.metrics_table(record))
+            screen.console.print(conclusion.metrics_table(record))
     lines["page"] = cluster.page(found.run_id)
     for what, value in lines.items():
         screen.console.print(f"{what:<9} {screen.escape(value)}", soft_wrap=True)
