@@ -1,7 +1,6 @@
 """An environment: a place to run, described by one file of config/environments/."""
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,21 +8,14 @@ from pydantic import AfterValidator, Field
 
 from runtime.errors import ProjectError
 from runtime.settings import Settings
+from tools import cron
 from tools.execution import Execution
-
-
-def _cron(value: str) -> str:
-    if not re.fullmatch(r"[\d*/,\-A-Za-z?]+( [\d*/,\-A-Za-z?]+){4}", value):
-        raise ValueError(
-            "write minute, hour, day, month and weekday with a space between, such as '0 3 * * 1'"
-        )
-    return value
 
 
 class Schedule(Settings):
     """When a pipeline runs by itself."""
 
-    cron: Annotated[str, AfterValidator(_cron)]
+    cron: Annotated[str, AfterValidator(cron.check)]
     """Minute, hour, day of the month, month, day of the week; in UTC."""
     enabled: bool = True
     """Whether it runs; a schedule that is switched off stays on the cluster, paused."""
