@@ -6,8 +6,8 @@ Tags are left out: they change with every edit, and have tests of their own.
 from pathlib import Path
 
 from tools import compile, images, screen
-from tools.project import ROOT, project
 from tools.definition import defined
+from tools.project import ROOT, project
 
 FOLDER = "tests/golden"
 TAG = "golden"

@@ -1,4 +1,4 @@
-"""`make run`: run a pipeline, on this machine or followed on a cluster, and record what happened."""
+"""`make run`: run a pipeline, here or followed on a cluster, and record what happened."""
 
 import contextlib
 import gc
