@@ -41,7 +41,7 @@ PROGRESS = [
 # Answers of an engine that has every image but those named in $ABSENT.
 DOCKER = """#!/bin/sh
 case "$1 $2" in
-"image inspect") case "$3" in *"${ABSENT:-nothing}"*) exit 1;; *) echo '[{"Size": 1}]';; esac;;
+"image inspect") case "$*" in *"${ABSENT:-nothing}"*) exit 1;; *) echo 1;; esac;;
 esac
 """
 
@@ -533,6 +533,14 @@ def test_looking_away(project: Generated, kfp: KFP, submit: Callable[..., Any]) 
 
 
 @LAPTOP
+def test_kfp_goes_away(kfp: KFP, submit: Callable[..., Any]) -> None:
+    """While a run is followed: it goes on, and can be found again."""
+    kfp.fails("GET runs/.*", 500, 401)
+    done = follow(submit).failed("does not know you")
+    assert "make runs ENV=dev RUN=" in done.out
+
+
+@LAPTOP
 def test_runs(kfp: KFP, submit: Callable[..., Any]) -> None:
     """The newest first, whose they are and where they are seen."""
     assert "make submit ENV=dev" in submit("runs").succeeded().out
@@ -647,3 +655,18 @@ def test_an_image_that_cannot_answer(
     settings.write_text(re.sub(r"        sources\.check.*\n", "", text), encoding="utf-8")
     scheduled(project, kfp, training={"cron": "0 3 * * 1"})
     submit("schedule").failed("ingest", "runtime/sources.py", "steps/ingest/component.py")
+
+
+@LAPTOP
+def test_every_key_is_told(project: Generated) -> None:
+    """The page about clusters names each key that an environment's file may have."""
+    code = """
+from tools import environment, execution
+kinds = ["Environment", "Schedule"], ["Accelerator", "Execution", "Secret", "Toleration", "Volume"]
+for module, names in zip((environment, execution), kinds):
+    for name in names:
+        print(*getattr(module, name).model_fields)
+"""
+    page = (project.path / "docs/cluster.md").read_text("utf-8")
+    written = set(re.findall(r"\w+", " ".join(re.findall(r"```.*?```|`[^`]+`", page, re.DOTALL))))
+    assert set(project.python(code).succeeded().out.split()) <= written

@@ -1,7 +1,6 @@
 """`make submit`: start a run of a pipeline on an environment's cluster."""
 
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -10,6 +9,7 @@ import typer
 from runtime.errors import ProjectError
 from runtime.records import Lineage
 from tools import compile, engine, images, preflight, registry, resolve, run, screen
+from tools.build import Image, look
 from tools.cluster import Cluster, ClusterError
 from tools.definition import load
 from tools.environment import Environment
@@ -107,24 +107,17 @@ def require_images(references: dict[str, str], env: str, environment: Environmen
         ProjectError: the registry does not have an image; it is named.
     """
 
-    def absent(reference: str) -> bool:
-        # A registry may refuse to say; without one, images are in the engine of this machine.
-        if environment.registry:
-            return program.published(reference) is False
-        return program.held(reference) is None
-
+    wanted = [Image(step, reference) for step, reference in references.items()]
     try:
-        program = engine.find()
-        with ThreadPoolExecutor() as pool:
-            answers = zip(references, pool.map(absent, references.values()), strict=True)
-            lacking = [step for step, answer in answers if answer]
+        look(wanted, engine.find(), in_registry=bool(environment.registry))
     except ProjectError as error:
         screen.warn(f"whether the images are there was not looked at: {error}")
         return
+    lacking = [image for image in wanted if image.state in ("missing", "local")]
     if lacking:
         raise ProjectError(
-            f"the image of {', '.join(lacking)} as it now is is not there "
-            f"({references[lacking[0]]}): CI builds and pushes it once it is on main; "
+            f"the image of {', '.join(image.name for image in lacking)} as it now is is not there "
+            f"({lacking[0].reference}): CI builds and pushes it once it is on main; "
             f"`make images ENV={env} CHECK=1` shows them all"
         )
 

@@ -17,7 +17,7 @@ from rich.live import Live
 
 from runtime.records import Artifact, Lineage, RunRecord, RunState, StepRecord
 from tools import conclusion, history, outputs, progress, registry, screen, submit
-from tools.cluster import Cluster
+from tools.cluster import Cluster, ClusterError
 from tools.progress import Step
 from tools.project import ROOT
 
@@ -44,7 +44,7 @@ def watch(cluster: Cluster, run_id: str, lineage: Lineage | None = None) -> None
     steps = progress.steps_of(_spec(cluster, found))
     try:
         found = _followed(cluster, found, steps)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ClusterError):
         name = found.display_name
         screen.what_next(
             "The run goes on on the cluster.",
