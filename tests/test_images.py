@@ -21,6 +21,7 @@ from conftest import Template, commit, git
 from engine import BUILD_ARGS, docker
 from projects import Generated, flavour, heed_interrupts, life, machine, restored
 from pytest_copie.plugin import Copie
+from test_docs import commands
 
 pytestmark = [pytest.mark.project, pytest.mark.engine]
 LAPTOP = pytest.mark.parametrize("built", [flavour("laptop")], indirect=True)
@@ -254,6 +255,21 @@ def test_what_is_in_an_image(built: Built) -> None:
 
 
 @LAPTOP
+def test_its_page(built: Built) -> None:
+    """Its commands run as they stand there."""
+    done = subprocess.run(
+        ["bash", "-euxc", commands(built.project.path / "docs/images.md")],
+        cwd=built.project.path,
+        env=machine(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("present") == 2 * len(built.made)
+
+
+@LAPTOP
 def test_another_base(built: Built, project: Generated) -> None:
     """One image starts from another base; the tags of the others stay."""
     mirror = f"mirrored-base:{time.time_ns()}"
@@ -318,30 +334,21 @@ def test_push(project: Generated, tmp_path: Path) -> None:
         project.make("images", *mine, "PUSH=1", CI=None).failed("only CI", "push_outside_ci")
         assert images(project, *mine)[0]["state"] == "built"
         assert images(project, *mine)[0]["state"] == "local"
-        assert images(project, *mine, "PUSH=1", CI="1")[0]["state"] == "pushed"
+        (pushed,) = images(project, *mine, "PUSH=1", CI="1")
+        assert pushed["state"] == "pushed"
+        assert pushed["seconds"] > 0
         docker("image", "rm", row["image"])
         for arguments in ((*mine, "CHECK=1"), mine, (*mine, "PUSH=1")):
             (there,) = images(project, *arguments, CI="1")
-            assert there == {**row, "state": "present", "bytes": None}
+            assert (there["state"], there["bytes"]) == ("present", None)
+            assert there["image"] == row["image"]
+        # Allowed to everybody, by a setting that makes no other tag.
+        configure(project, push_outside_ci=True)
+        (there,) = images(project, *mine, "PUSH=1", CI="")
+        assert (there["state"], there["image"]) == ("present", row["image"])
         docker("pull", "--quiet", row["image"])
         docker("image", "rm", row["image"])
     project.make("images", *mine).failed(address, "config/environments", "ENV=local")
-
-
-@LAPTOP
-def test_push_by_everybody(project: Generated, tmp_path: Path) -> None:
-    """It is allowed in the project's settings, and makes no other tags."""
-    with engine.registry(tmp_path) as address:
-        push_to(project, address)
-        (before,) = images(project, "ENV=dev", f"IMAGE={SMALL}", "CHECK=1")
-        configure(project, push_outside_ci=True)
-        done = project.make("images", "ENV=dev", f"IMAGE={SMALL}", "PUSH=1", CI=None).succeeded()
-        assert "pushed" in done.out
-        assert images(project, "ENV=dev", f"IMAGE={SMALL}", "CHECK=1")[0] == {
-            **before,
-            "state": "present",
-            "bytes": before["bytes"] or inspected(before["image"])["Size"],
-        }
 
 
 @LAPTOP
@@ -477,9 +484,8 @@ class Company(BaseHTTPRequestHandler):
 
 
 @LAPTOP
-@pytest.mark.parametrize("way", ["variables", "project"])
 def test_a_companys_index(
-    project: Generated, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each package comes from it, and its password is in no image, log or history."""
     lock = (project.path / "uv.lock").read_text("utf-8")
@@ -487,24 +493,11 @@ def test_a_companys_index(
     assert found
     monkeypatch.setattr(Company, "public", found[1].rstrip("/"))
     Company.asked.clear()
-    arguments = f"BUILD_ARGS={BUILD_ARGS} --network=host --no-cache"
+    configure(project, epoch=time.time_ns())
+    uncached = f"BUILD_ARGS={BUILD_ARGS} --network=host --no-cache"
     with engine.served(Company) as address:
-        url = f"http://{address}/simple"
-        if way == "variables":
-            who = "duck:s3cret-p%40ss%2Fword"
-            given = {"UV_DEFAULT_INDEX": url.replace("//", f"//{who}@")}
-        else:
-            pyproject = project.path / "pyproject.toml"
-            index = f'\n[[tool.uv.index]]\nname = "my-company"\nurl = "{url}"\ndefault = true\n'
-            pyproject.write_text(pyproject.read_text("utf-8") + index, encoding="utf-8")
-            netrc = tmp_path / "netrc"
-            netrc.write_text(
-                f"machine 127.0.0.1 login {Company.user} password {Company.password}\n",
-                encoding="utf-8",
-            )
-            given = {"NETRC": str(netrc)}
-        configure(project, epoch=time.time_ns())
-        (row,) = images(project, f"IMAGE={SMALL}", arguments, **given)
+        index = f"http://duck:s3cret-p%40ss%2Fword@{address}/simple"
+        (row,) = images(project, f"IMAGE={SMALL}", uncached, UV_DEFAULT_INDEX=index)
     assert row["state"] == "built"
     assert {"/simple/uv/", "/simple/pydantic/"} <= set(Company.asked)
     archive = tmp_path / "image.tar"
@@ -514,6 +507,100 @@ def test_a_companys_index(
     for kept in (archive.read_bytes(), log.read_bytes(), history.encode()):
         assert b"s3cret" not in kept
     assert address.encode() not in archive.read_bytes()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a machine and a project say of indexes, and what a build is to be given of it."""
+
+    environment: dict[str, str | None]
+    uv: list[tuple[str, bool]]
+    """Each URL, and whether it takes the place of the public index."""
+    pip: list[str]
+    project: str = ""
+    """Lines for pyproject.toml."""
+    netrc: str = ""
+
+
+NAMED = """
+[[tool.uv.index]]
+name = "our-own"
+url = "https://index.example.com/simple"
+default = {default}
+"""
+TOLD = {
+    "nothing": Told({"UV_INDEX": "file:///wheels"}, [], []),
+    "uv": Told(
+        {"UV_DEFAULT_INDEX": "https://a.example.com/s", "UV_INDEX": "b=https://b.example.com/s"},
+        [("https://b.example.com/s", False), ("https://a.example.com/s", True)],
+        ["index-url = https://a.example.com/s"],
+    ),
+    "older names": Told(
+        {
+            "UV_INDEX_URL": "https://a.example.com/s",
+            "UV_EXTRA_INDEX_URL": "https://b.example.com/s",
+        },
+        [("https://b.example.com/s", False), ("https://a.example.com/s", True)],
+        ["index-url = https://a.example.com/s"],
+    ),
+    "pip": Told(
+        {
+            "PIP_INDEX_URL": "https://a.example.com/s",
+            "PIP_EXTRA_INDEX_URL": "https://b.example.com/s",
+        },
+        [("https://a.example.com/s", True)],
+        ["index-url = https://a.example.com/s", "extra-index-url = https://b.example.com/s"],
+    ),
+    "project, with a password": Told(
+        {"UV_INDEX_OUR_OWN_USERNAME": "duck", "UV_INDEX_OUR_OWN_PASSWORD": "p@ss/word"},
+        [("https://duck:p%40ss%2Fword@index.example.com/simple", True)],
+        ["index-url = https://duck:p%40ss%2Fword@index.example.com/simple"],
+        project=NAMED.format(default="true"),
+    ),
+    "project, beside the public one": Told(
+        {}, [("https://index.example.com/simple", False)], [], project=NAMED.format(default="false")
+    ),
+    "a password of the machine": Told(
+        {"UV_INDEX_URL": "https://a.example.com:8443/s"},
+        [("https://duck:p%40ss@a.example.com:8443/s", True)],
+        ["index-url = https://duck:p%40ss@a.example.com:8443/s"],
+        netrc="machine a.example.com login duck password p@ss",
+    ),
+}
+
+
+@LAPTOP
+@pytest.mark.parametrize("case", TOLD)
+def test_what_a_build_is_told_of_indexes(project: Generated, case: str, tmp_path: Path) -> None:
+    """By the settings of uv and of pip; where nothing is known, the base image's own hold."""
+    told = TOLD[case]
+    netrc = tmp_path / "netrc"
+    netrc.write_text(told.netrc, encoding="utf-8")
+    with (project.path / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write(told.project)
+    code = f"""
+import json, tomllib
+from pathlib import Path
+from tools import package_index
+made = package_index.secrets(Path({str(tmp_path)!r}))
+uv = tomllib.loads(made["uv"].read_text())["index"] if "uv" in made else []
+pip = made["pip"].read_text().splitlines()[1:] if "pip" in made else []
+print(json.dumps([[[index["url"], index.get("default", False)] for index in uv], pip]))
+"""
+    unset = {name: None for name in os.environ if re.match("(UV|PIP)_.*INDEX", name)}
+    given = {**unset, **told.environment, "NETRC": str(netrc)}
+    done = project.python(code, **given).succeeded()
+    assert json.loads(done.out) == [[list(index) for index in told.uv], told.pip]
+
+
+@LAPTOP
+def test_a_netrc_that_cannot_be_read(project: Generated, tmp_path: Path) -> None:
+    """The file is named before anything is built."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine a.example.com ducks", encoding="utf-8")
+    configure(project, epoch=time.time_ns())
+    given = {"NETRC": str(netrc), "PIP_INDEX_URL": "https://a.example.com/simple"}
+    project.make("images", f"IMAGE={SMALL}", **given).failed(str(netrc))
 
 
 def started(project: Generated, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
