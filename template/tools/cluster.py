@@ -391,10 +391,30 @@ class _Patience(Retry):
         return left
 
 
+class _Passed(api.Configuration):
+    """KFP's API as a cluster's own API server passes requests on to it.
+
+    A kubeconfig's login sets the host to the cluster's whenever it is renewed.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._path = f"/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy"
+        super().__init__()
+
+    @property
+    def host(self) -> str:
+        """Where requests go to."""
+        return self._server + self._path
+
+    @host.setter
+    def host(self, server: str) -> None:
+        self._server = server
+
+
 def _access(env: str, environment: Environment) -> tuple[Any, str]:
     """How KFP's API is reached, and what that is called."""
-    configuration = api.Configuration()
     if environment.url:
+        configuration = api.Configuration()
         configuration.host = environment.url.rstrip("/")
         if os.environ.get(TOKEN):
             configuration.api_key["authorization"] = os.environ[TOKEN]
@@ -402,6 +422,7 @@ def _access(env: str, environment: Environment) -> tuple[Any, str]:
         return configuration, configuration.host
     from kubernetes import config
 
+    configuration = _Passed(environment.namespace)
     where = f"config/environments/{env}.yaml"
     try:
         contexts, current = config.list_kube_config_contexts()
@@ -420,16 +441,6 @@ def _access(env: str, environment: Environment) -> tuple[Any, str]:
         ) from None
     if said:
         raise ProjectError(f"the login of the kubeconfig's context {context!r} failed: {said[-1]}")
-    service = f"/api/v1/namespaces/{environment.namespace}/services/{SERVICE}/proxy"
-    log_in, host = configuration.refresh_api_key_hook, configuration.host + service
-
-    def logged_in(there: Any) -> None:
-        # Which also sets the host to the cluster's.
-        if log_in:
-            log_in(there)
-        there.host = host
-
-    configuration.refresh_api_key_hook = logged_in
     return configuration, f"the cluster {context!r}"
 
 
