@@ -59,6 +59,7 @@ def submit(project: Generated, kfp: KFP, tmp_path: Path) -> Callable[..., Any]:
     program.parent.mkdir()
     program.write_text(DOCKER, encoding="utf-8")
     program.chmod(0o755)
+    shutil.rmtree(project.path / "artifacts/dev", ignore_errors=True)
     write_dev(project, kfp)
     path = f"{program.parent}{os.pathsep}{machine()['PATH']}"
     return lambda verb="submit", *words, **env: project.make(
@@ -365,6 +366,12 @@ def test_by_a_kubeconfig(
     kfp.token = "another"  # noqa: S105
     submit(KUBECONFIG=config).failed("kubectl --context there", "Log in")
     submit(KUBECONFIG=str(tmp_path / "none")).failed("kubeconfig", "`url`", DEV)
+    login = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-login"}}
+    content = yaml.safe_load(Path(config).read_text("utf-8"))
+    content["users"][0]["user"] = login
+    Path(config).write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = submit(KUBECONFIG=config).failed("login", "'there'", "no-such-login")
+    assert len(done.err.splitlines()) <= 2
 
 
 # What is looked at first.
@@ -425,6 +432,18 @@ def test_what_a_cluster_cannot_see(
         project.source(source, **({"query": "select 1"} if "postgres" in source else {}))
     submit().failed(*words)
     assert kfp.asked == []
+
+
+@LAPTOP
+def test_a_store_that_cannot_be_read(
+    project: Generated, kfp: KFP, submit: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By this machine, which looks up what is released."""
+    write_dev(project, kfp, model_store=f"file://{tmp_path}")
+    (tmp_path / "champion.json").write_text("ducks", encoding="utf-8")
+    submit().failed("model store", str(tmp_path), "cannot be read")
+    git(project.path, "checkout", "--quiet", DEV)
+    submit("release").failed("s3://", '"runtime[s3]"', "`tools`")
 
 
 @LAPTOP

@@ -4,9 +4,11 @@ By KFP's generated client, not by `kfp.Client` around it: that one prints, waits
 hides what is wrong with a kubeconfig.
 """
 
+import contextlib
 import getpass
 import itertools
 import json
+import logging
 import os
 import subprocess
 import tempfile
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 TOKEN = "KFP_TOKEN"  # noqa: S105 # the variable's name
 TIMEOUT = 10
 """Seconds without an answer."""
-RETRIES = 3
+RETRIES = 2
 """Of what may be asked twice: what only reads, and what never arrived."""
 BACKOFF = 0.5
 """Seconds before the second retry; doubled before each other."""
@@ -389,10 +391,30 @@ class _Patience(Retry):
         return left
 
 
+class _Passed(api.Configuration):
+    """KFP's API as a cluster's own API server passes requests on to it.
+
+    A kubeconfig's login sets the host to the cluster's whenever it is renewed.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._path = f"/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy"
+        super().__init__()
+
+    @property
+    def host(self) -> str:
+        """Where requests go to."""
+        return self._server + self._path
+
+    @host.setter
+    def host(self, server: str) -> None:
+        self._server = server
+
+
 def _access(env: str, environment: Environment) -> tuple[Any, str]:
     """How KFP's API is reached, and what that is called."""
-    configuration = api.Configuration()
     if environment.url:
+        configuration = api.Configuration()
         configuration.host = environment.url.rstrip("/")
         if os.environ.get(TOKEN):
             configuration.api_key["authorization"] = os.environ[TOKEN]
@@ -400,6 +422,7 @@ def _access(env: str, environment: Environment) -> tuple[Any, str]:
         return configuration, configuration.host
     from kubernetes import config
 
+    configuration = _Passed(environment.namespace)
     where = f"config/environments/{env}.yaml"
     try:
         contexts, current = config.list_kube_config_contexts()
@@ -409,23 +432,36 @@ def _access(env: str, environment: Environment) -> tuple[Any, str]:
             raise ProjectError(
                 f"{where}: your kubeconfig has no context {context!r}; it has {', '.join(known)}"
             )
-        config.load_kube_config(client_configuration=configuration, context=context)
+        with _errors_logged() as said:
+            config.load_kube_config(client_configuration=configuration, context=context)
     except config.ConfigException as error:
         raise ProjectError(
             f"no cluster is known on this machine ({error}): log in to it, which writes a "
             f"kubeconfig; or give `url` in {where}"
         ) from None
-    service = f"/api/v1/namespaces/{environment.namespace}/services/{SERVICE}/proxy"
-    log_in, host = configuration.refresh_api_key_hook, configuration.host + service
-
-    def logged_in(there: Any) -> None:
-        # Which also sets the host to the cluster's.
-        if log_in:
-            log_in(there)
-        there.host = host
-
-    configuration.refresh_api_key_hook = logged_in
+    if said:
+        raise ProjectError(f"the login of the kubeconfig's context {context!r} failed: {said[-1]}")
     return configuration, f"the cluster {context!r}"
+
+
+@contextlib.contextmanager
+def _errors_logged() -> Iterator[list[str]]:
+    """What is logged meanwhile: how the client of Kubernetes says that a login's program failed."""
+    said: list[str] = []
+    handler, root = logging.NullHandler(), logging.getLogger()
+    # With a handler there, logging makes none of its own that would write on the screen.
+    root.addHandler(handler)
+
+    def keep(record: logging.LogRecord) -> bool:
+        said.append(record.getMessage())
+        return False
+
+    root.addFilter(keep)
+    try:
+        yield said
+    finally:
+        root.removeFilter(keep)
+        root.removeHandler(handler)
 
 
 def _person() -> str:
