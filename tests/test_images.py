@@ -446,6 +446,7 @@ def test_two_at_once(project: Generated) -> None:
 def test_what_cannot_be_built(project: Generated) -> None:
     """The reason comes first, then the end of the log; the others are built all the same."""
     project.make("images", "IMAGE=trian").failed("trian", "train")
+    project.make("images", "BUILD_ARGS=--label='a").failed("BUILD_ARGS", "--label='a")
     dockerfile = project.path / f"steps/{SMALL}/Dockerfile"
     text = dockerfile.read_text("utf-8")
     dockerfile.unlink()
