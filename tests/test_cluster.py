@@ -1,4 +1,4 @@
-"""Pipelines on Kubeflow: what is compiled, sent, shown and scheduled, and what is said when it fails.
+"""Pipelines on Kubeflow: what is compiled, sent, shown and scheduled, and said when it fails.
 
 KFP's API is a double here (kfp_api.py); Kubernetes objects are judged by a real API server.
 """
@@ -54,7 +54,7 @@ def kfp() -> Iterator[KFP]:
 
 @pytest.fixture
 def submit(project: Generated, kfp: KFP, tmp_path: Path) -> Callable[..., Any]:
-    """Give a function that runs a verb with an engine that has all images, and dev on the double."""
+    """Give a function that runs a verb: with an engine that has all images, and dev the double."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(DOCKER, encoding="utf-8")
@@ -270,9 +270,7 @@ def test_what_only_reads_is_asked_again(kfp: KFP, submit: Callable[..., Any]) ->
         (500, ["500", "services/proxy is forbidden", "kubectl -n kubeflow logs"]),
     ],
 )
-def test_kfp_refuses(
-    kfp: KFP, submit: Callable[..., Any], status: int, words: list[str]
-) -> None:
+def test_kfp_refuses(kfp: KFP, submit: Callable[..., Any], status: int, words: list[str]) -> None:
     kfp.fails("GET healthz", *[status] * 4, message="services/proxy is forbidden")
     done = submit().failed(*words)
     assert len(done.err.splitlines()) <= 3
@@ -630,7 +628,9 @@ def test_schedules(project: Generated, kfp: KFP, submit: Callable[..., Any]) -> 
 
 
 @LAPTOP
-def test_a_schedule_is_of_a_commit(project: Generated, kfp: KFP, submit: Callable[..., Any]) -> None:
+def test_a_schedule_is_of_a_commit(
+    project: Generated, kfp: KFP, submit: Callable[..., Any]
+) -> None:
     write_dev(project, kfp, schedules={"training": {"cron": "0 3 * * 1"}})
     submit("schedule").failed("commit")
     assert kfp.asked == []

@@ -391,7 +391,7 @@ class _Patience(Retry):
         return left
 
 
-class _Passed(api.Configuration):
+class _Passed(api.Configuration):  # type: ignore[misc] # it comes without types
     """KFP's API as a cluster's own API server passes requests on to it.
 
     A kubeconfig's login sets the host to the cluster's whenever it is renewed.
