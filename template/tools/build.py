@@ -9,6 +9,7 @@ state   of a check: `present` where it has to be (in the environment's registry,
         where there is none), `local` (in the engine, but not in the registry), `missing`, or
         `unknown`: the registry refuses to say. Of a build: `present`, `local`, `built`, `pushed`
 bytes   its size in the engine, or null where only the registry has it
+seconds what building and pushing it took; 0 when there was nothing to do
 """
 
 import json
@@ -283,13 +284,14 @@ def log_of(image: Image) -> Iterator[IO[bytes]]:
         yield log
 
 
-def described(image: Image) -> dict[str, str | int | None]:
+def described(image: Image) -> dict[str, str | float | None]:
     """An image as JSON has it."""
     return {
         "name": image.name,
         "image": image.reference,
         "state": image.state,
         "bytes": image.bytes,
+        "seconds": round(image.seconds, 1),
     }
 
 

@@ -36,9 +36,10 @@ def containers(plan: Plan) -> Iterator[local.DockerRunner]:
     Raises:
         ProjectError: no engine answers, an image is missing, or a secret is not set.
     """
+    images = {image: given(step, plan) for step, image in plan.images.items()}
     client = connect()
-    require_images(client, plan.images.values())
-    running = Containers(client, {image: given(step, plan) for step, image in plan.images.items()})
+    require_images(client, images)
+    running = Containers(client, images)
     # One that is not there, the engine would make as root.
     plan.outputs.mkdir(parents=True, exist_ok=True)
     screen.console.print(described(plan), style="dim")
@@ -110,8 +111,8 @@ class Containers:
                 remove(container)
 
     def _all(self) -> list[Container]:
-        label = "=".join(*self.labels.items())
-        found: list[Container] = self._client.containers.list(all=True, filters={"label": label})
+        labels = [f"{name}={value}" for name, value in self.labels.items()]
+        found: list[Container] = self._client.containers.list(all=True, filters={"label": labels})
         return found
 
 

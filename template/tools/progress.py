@@ -100,8 +100,10 @@ class Progress(logging.Filter, io.TextIOBase):
         if console.is_terminal:
             self._live.stop()
         root = logging.getLogger()
-        root.removeFilter(self)
         root.setLevel(self._level)
+        # A thread that kfp has lost sight of may want to begin the next step of a loop even now.
+        if not self._stopped:
+            root.removeFilter(self)
 
     def stop(self) -> None:
         """Let no step begin any more; kfp begins what is left of a loop before it gives up."""
