@@ -17,7 +17,8 @@ from rich.live import Live
 
 from runtime.records import Artifact, Lineage, RunRecord, RunState, StepRecord
 from tools import conclusion, history, outputs, progress, registry, screen, submit
-from tools.cluster import Cluster, ClusterError
+from tools.cluster import Cluster
+from tools.connection import ClusterError
 from tools.progress import Step
 from tools.project import ROOT
 
@@ -214,6 +215,7 @@ def _conclude(cluster: Cluster, found: Any, steps: list[Step], record: RunRecord
     broken = ", ".join(step.name for step in steps if step.state == "failed")
     if found.state == "FAILED":
         why = f": {found.error.message}" if found.error and found.error.message else ""
-        logs = f"{cluster.kubectl} logs -l pipeline/runid={found.run_id} -c main --prefix --tail=50"
-        screen.fail(f"{broken or 'the run'} failed on the cluster{why}\n  its log: `{logs}`")
+        pods = f"-l pipeline/runid={found.run_id} -c main"
+        log = f"{cluster.connection.kubectl} logs {pods} --prefix --tail=50"
+        screen.fail(f"{broken or 'the run'} failed on the cluster{why}\n  its log: `{log}`")
     screen.fail(f"the run was ended on the cluster before it was done ({found.state.lower()})")
