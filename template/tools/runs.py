@@ -34,7 +34,7 @@ def runs(
     if run:
         from tools.watch import watch
 
-        watch(cluster, cluster.find_run(run).run_id)
+        watch(cluster, cluster.find_run(run))
         return
     rows = [row(cluster, each) for each in cluster.runs(last)]
     if as_json:

@@ -36,14 +36,13 @@ METRICS = "system.Metrics"
 def run_there(pipeline: str, env: str) -> None:
     """`make run RUNNER=cluster`: start a run and follow it to its end."""
     cluster, started, lineage = submit.start(pipeline, env)
-    watch(cluster, started.run_id, lineage)
+    watch(cluster, started, lineage)
 
 
-def watch(cluster: Cluster, run_id: str, lineage: Lineage | None = None) -> None:
+def watch(cluster: Cluster, found: Any, lineage: Lineage | None = None) -> None:
     """Show a run until it ends, record it, and leave with an exit code that says how it ended."""
-    found = cluster.run(run_id)
-    steps = progress.steps_of(_spec(cluster, found))
     try:
+        steps = progress.steps_of(_spec(cluster, found))
         found = _followed(cluster, found, steps)
     except (KeyboardInterrupt, ClusterError):
         name = found.display_name
@@ -64,6 +63,7 @@ def _followed(cluster: Cluster, found: Any, steps: list[Step]) -> Any:
     live = Live(console=screen.console, get_renderable=lambda: progress.table(steps))
     with live if terminal else contextlib.nullcontext():
         while True:
+            found = cluster.run(found.run_id)
             before = [step.state for step in steps]
             update(steps, found)
             for step, state in zip(steps, before, strict=True):
@@ -72,7 +72,6 @@ def _followed(cluster: Cluster, found: Any, steps: list[Step]) -> Any:
             if found.state in ENDS:
                 return found
             time.sleep(SECONDS)
-            found = cluster.run(found.run_id)
 
 
 def update(steps: list[Step], found: Any) -> None:
