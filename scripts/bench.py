@@ -183,11 +183,11 @@ def unchanged_run(project: Path, rounds: int) -> list[Figure]:
 def compiling(project: Path, rounds: int) -> Figure:
     """Measure compiling the training pipeline for a cluster."""
     python = project / ".venv/bin/python"
-    command = [python, "-m", "tools.compile", "--env", "dev", "--pipeline", "training"]
+    words = ["-m", "tools.compile", "--env", "dev", "--pipeline", "training"]
     # The limit is close to the floor.
     measured, floor = take_turns(
         3 * rounds,
-        lambda: seconds(command, project),
+        lambda: seconds([python, *words], project),
         lambda: seconds([python, "-c", "import kfp"], project),
     )
     return Figure("tools.compile", measured, floor, "import kfp", limit=1.2)

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.parser import BytesParser
+from email import message_from_bytes
+from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -225,8 +226,8 @@ def serving(kfp: KFP) -> Iterator[KFP]:
 
         def _uploaded(self, content: bytes) -> Any:
             head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-            (part,) = BytesParser().parsebytes(head + content).get_payload()  # type: ignore[misc]
-            spec, *platform = yaml.safe_load_all(part.get_payload(decode=True))  # type: ignore
+            (part,) = message_from_bytes(head + content, policy=default).iter_parts()
+            spec, *platform = yaml.safe_load_all(part.get_content())
             return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
 
         do_GET = do_POST = do_DELETE = _answer  # noqa: N815

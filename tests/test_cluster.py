@@ -1,4 +1,4 @@
-"""Pipelines on Kubeflow: what is compiled, sent, shown and scheduled, and what is said when it fails.
+"""Pipelines on Kubeflow: what is compiled, sent, shown and scheduled, and said when it fails.
 
 KFP's API is a double here (kfp_api.py); Kubernetes objects are judged by a real API server.
 """
@@ -54,7 +54,7 @@ def kfp() -> Iterator[KFP]:
 
 @pytest.fixture
 def submit(project: Generated, kfp: KFP, tmp_path: Path) -> Callable[..., Any]:
-    """Give a function that runs a verb with an engine that has all images, and dev on the double."""
+    """Give a function that runs a verb: with an engine that has all images, and dev the double."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(DOCKER, encoding="utf-8")
@@ -256,7 +256,7 @@ def test_what_only_reads_is_asked_again(kfp: KFP, submit: Callable[..., Any]) ->
     kfp.fails("GET healthz", 503, 503)
     kfp.fails("GET pipelines", 500)
     done = submit().succeeded()
-    assert done.out.count("asking again") == 3
+    assert done.err.count("asking again") == 3
     assert kfp.changes() == SUBMITTED
 
 
@@ -295,9 +295,13 @@ def test_a_page_instead_of_an_api(kfp: KFP, submit: Callable[..., Any]) -> None:
 def test_nothing_is_there(project: Generated, kfp: KFP, submit: Callable[..., Any]) -> None:
     write_dev(project, kfp, url="http://127.0.0.1:9")
     done = submit().failed("dev", "127.0.0.1:9", "refused", "kubectl -n kubeflow get pods")
-    assert "asking again" in done.out
+    assert "asking again" in done.err
     write_dev(project, kfp, url="http://no-such-host.invalid")
     submit("runs").failed("no-such-host.invalid", "name is unknown")
+    write_dev(project, kfp, url=kfp.url.replace("http", "https"))
+    submit("runs").failed("TLS fails")
+    write_dev(project, kfp, url="kubeflow.example.com")
+    submit("runs").failed(DEV, "url", "https://")
 
 
 @LAPTOP
@@ -307,9 +311,9 @@ def test_nothing_answers(project: Generated, kfp: KFP) -> None:
     write_dev(project, kfp)
     code = """
 from runtime.errors import ProjectError
-from tools import cluster
+from tools import cluster, connection
 from tools.project import project
-cluster.TIMEOUT, cluster.RETRIES, cluster.BACKOFF = 0.2, 1, 0
+connection.TIMEOUT, connection.RETRIES, connection.BACKOFF = 0.2, 1, 0
 try:
     cluster.Cluster("dev", project().environment("dev"))
 except ProjectError as error:
@@ -317,7 +321,7 @@ except ProjectError as error:
 """
     done = project.python(code).succeeded()
     assert "no answer in 0.2 seconds" in done.out
-    assert done.out.count("asking again") == 1
+    assert done.err.count("asking again") == 1
 
 
 @LAPTOP

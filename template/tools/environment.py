@@ -1,6 +1,7 @@
 """An environment: a place to run, described by one file of config/environments/."""
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,6 +11,12 @@ from runtime.errors import ProjectError
 from runtime.settings import Settings
 from tools import cron
 from tools.execution import Execution
+
+
+def _url(value: str) -> str:
+    if value and not re.match(r"https?://[^/]", value):
+        raise ValueError("write it from https:// on")
+    return value
 
 
 class Schedule(Settings):
@@ -36,7 +43,7 @@ class Environment(Settings):
     """The cluster, as a context of the kubeconfig; empty: its current one."""
     namespace: str = ""
     """Where runs happen on the cluster; empty: this environment has no cluster."""
-    url: str = ""
+    url: Annotated[str, AfterValidator(_url)] = ""
     """Of KFP's API; empty: it is reached through the cluster's API server."""
     service_account: str = ""
     """What the steps' pods may do on the cluster; empty: what KFP gives every run."""

@@ -48,7 +48,7 @@ class Question(NamedTuple):
 
 def questions(names: Iterable[str], settings: Mapping[str, Settings]) -> dict[str, Question]:
     """How each of `data_version` and `champion` is found out, if one of these steps can."""
-    found = {}
+    found: dict[str, Question] = {}
     for step, values in settings.items():
         if "source" in values.model_dump():
             found.setdefault("data_version", Question(data_version, f"{step}_settings", step))

@@ -3,7 +3,7 @@
 import json
 import sys
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -15,6 +15,7 @@ from tools.project import project
 
 SHOWN = 10
 GOING = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
+WIDEST = {"by": 12}
 STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "canceled": "yellow"}
 
 
@@ -34,7 +35,7 @@ def runs(
     if run:
         from tools.watch import watch
 
-        watch(cluster, cluster.find_run(run).run_id)
+        watch(cluster, cluster.find_run(run))
         return
     rows = [row(cluster, each) for each in cluster.runs(last)]
     if as_json:
@@ -68,7 +69,8 @@ def table(rows: list[dict[str, Any]]) -> Table:
     """A row per run, the newest first."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "pipeline", "state", "started", "took", "by"):
-        made.add_column(name, justify="right" if name == "took" else "left", no_wrap=name != "by")
+        side: Literal["left", "right"] = "right" if name == "took" else "left"
+        made.add_column(name, justify=side, no_wrap=True, max_width=WIDEST.get(name))
     for each in rows:
         state = f"[{STYLES.get(each['state'], 'dim')}]{each['state']}[/]"
         taken = "" if each["seconds"] is None else f"{timedelta(seconds=int(each['seconds']))}"

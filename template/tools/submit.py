@@ -10,7 +10,8 @@ from runtime.errors import ProjectError
 from runtime.records import Lineage
 from tools import compile, engine, images, preflight, registry, resolve, run, screen
 from tools.build import Image, look
-from tools.cluster import Cluster, ClusterError
+from tools.cluster import Cluster
+from tools.connection import ClusterError
 from tools.definition import load
 from tools.environment import Environment
 from tools.imports import steps_of
@@ -51,7 +52,7 @@ def start(pipeline: str, env: str) -> tuple[Cluster, Any, Lineage]:
             ) from None
         raise
     lines = {
-        "cluster": cluster.at,
+        "cluster": cluster.connection.at,
         "version": f"{job.made.version} ({'uploaded' if new else 'was there already'})",
         "commit": commit(job.lineage),
         "run": f"{name} ({started.run_id})",

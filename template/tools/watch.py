@@ -17,7 +17,8 @@ from rich.live import Live
 
 from runtime.records import Artifact, Lineage, RunRecord, RunState, StepRecord
 from tools import conclusion, history, outputs, progress, registry, screen, submit
-from tools.cluster import Cluster, ClusterError
+from tools.cluster import Cluster
+from tools.connection import ClusterError
 from tools.progress import Step
 from tools.project import ROOT
 
@@ -35,14 +36,13 @@ METRICS = "system.Metrics"
 def run_there(pipeline: str, env: str) -> None:
     """`make run RUNNER=cluster`: start a run and follow it to its end."""
     cluster, started, lineage = submit.start(pipeline, env)
-    watch(cluster, started.run_id, lineage)
+    watch(cluster, started, lineage)
 
 
-def watch(cluster: Cluster, run_id: str, lineage: Lineage | None = None) -> None:
+def watch(cluster: Cluster, found: Any, lineage: Lineage | None = None) -> None:
     """Show a run until it ends, record it, and leave with an exit code that says how it ended."""
-    found = cluster.run(run_id)
-    steps = progress.steps_of(_spec(cluster, found))
     try:
+        steps = progress.steps_of(_spec(cluster, found))
         found = _followed(cluster, found, steps)
     except (KeyboardInterrupt, ClusterError):
         name = found.display_name
@@ -63,6 +63,7 @@ def _followed(cluster: Cluster, found: Any, steps: list[Step]) -> Any:
     live = Live(console=screen.console, get_renderable=lambda: progress.table(steps))
     with live if terminal else contextlib.nullcontext():
         while True:
+            found = cluster.run(found.run_id)
             before = [step.state for step in steps]
             update(steps, found)
             for step, state in zip(steps, before, strict=True):
@@ -71,7 +72,6 @@ def _followed(cluster: Cluster, found: Any, steps: list[Step]) -> Any:
             if found.state in ENDS:
                 return found
             time.sleep(SECONDS)
-            found = cluster.run(found.run_id)
 
 
 def update(steps: list[Step], found: Any) -> None:
@@ -214,6 +214,7 @@ def _conclude(cluster: Cluster, found: Any, steps: list[Step], record: RunRecord
     broken = ", ".join(step.name for step in steps if step.state == "failed")
     if found.state == "FAILED":
         why = f": {found.error.message}" if found.error and found.error.message else ""
-        logs = f"{cluster.kubectl} logs -l pipeline/runid={found.run_id} -c main --prefix --tail=50"
-        screen.fail(f"{broken or 'the run'} failed on the cluster{why}\n  its log: `{logs}`")
+        pods = f"-l pipeline/runid={found.run_id} -c main"
+        log = f"{cluster.connection.kubectl} logs {pods} --prefix --tail=50"
+        screen.fail(f"{broken or 'the run'} failed on the cluster{why}\n  its log: `{log}`")
     screen.fail(f"the run was ended on the cluster before it was done ({found.state.lower()})")
