@@ -173,12 +173,23 @@ else:
                 time.sleep(0.02)
             os.killpg(running.pid, signal.SIGINT)
             out, err = running.communicate(timeout=60)
-            with pytest.raises(ProcessLookupError):
-                os.killpg(running.pid, 0)
+            # What a step has started ends with it, which takes a moment.
+            end = time.monotonic() + 10
+            while alive(running.pid):
+                assert time.monotonic() < end, "something runs on"
+                time.sleep(0.05)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
         return Done(running.returncode, out, err)
+
+
+def alive(group: int) -> bool:
+    """Return whether a process of a group is there."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
 
 
 def heed_interrupts() -> None:

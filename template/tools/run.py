@@ -111,7 +111,7 @@ def facts(pipeline: str, environment: Environment) -> dict[str, str]:
         "data_version": data_version(settings),
         "champion": ModelStore(store).champion(),
         "model_store": store,
-        **{f"{step}{SETTINGS_SUFFIX}": s.model_dump_json() for step, s in settings.items()},
+        **{f"{step}{SETTINGS_SUFFIX}": s.to_json() for step, s in settings.items()},
     }
 
 
@@ -146,7 +146,7 @@ def origin(pipeline: str) -> Lineage:
         git_dirty=bool(commit and _git("status", "--porcelain")),
         lock_sha256=hashlib.sha256(lock).hexdigest(),
         images={step: images.image(step) for step in steps},
-        settings={step: project().settings(step).model_dump(mode="json") for step in steps},
+        settings={step: project().settings(step).complete() for step in steps},
     )
 
 
