@@ -6,6 +6,7 @@ so that both see the same noise, and the ratio of their medians is what has the 
 copy            `copier copy` of the flavour laptop, beside a template of as many plain files, of
                 the same sizes and at the same paths, with one question
 unchanged run   a second `make run`, and the same without make, beside importing KFP
+compile         a pipeline as an environment's Kubeflow takes it, beside importing KFP
 step            a pipeline of many steps that do nothing, minus one of a single step, by step;
                 beside starting Python and importing what KFP runs a step with
 report, compare a run as a page, five hundred runs side by side
@@ -179,6 +180,19 @@ def unchanged_run(project: Path, rounds: int) -> list[Figure]:
     ]
 
 
+def compiling(project: Path, rounds: int) -> Figure:
+    """Measure compiling the training pipeline for a cluster."""
+    python = project / ".venv/bin/python"
+    command = [python, "-m", "tools.compile", "--env", "dev", "--pipeline", "training"]
+    # The limit is close to the floor.
+    measured, floor = take_turns(
+        3 * rounds,
+        lambda: seconds(command, project),
+        lambda: seconds([python, "-c", "import kfp"], project),
+    )
+    return Figure("tools.compile", measured, floor, "import kfp", limit=1.2)
+
+
 def step(project: Path, rounds: int) -> Figure:
     """Measure what a step costs that does nothing."""
     for name, count in (("many", STEPS + 1), ("single", 1)):
@@ -239,6 +253,7 @@ def bench(
         project = folder / "project"
         figures = [first_run(project), copy(folder, rounds), *unchanged_run(project, rounds)]
         # Before a step by itself is measured: that leaves other runs behind.
+        figures.append(compiling(project, rounds))
         figures += looks(project, rounds)
         figures += served(project)
         figures.append(tags(project, rounds))

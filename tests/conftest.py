@@ -8,11 +8,15 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import copier
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from projects import Generated
+    from pytest_copie.plugin import Copie
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -190,3 +194,14 @@ def questions(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Q
         quiet=True,
     )
     return Questions(worker.template.questions_data, worker.jinja_env)
+
+
+@pytest.fixture
+def project(
+    request: pytest.FixtureRequest, template: Template, copie_session: "Copie"
+) -> Iterator["Generated"]:
+    """Give the project of the flavour that is the parameter, and restore it."""
+    from projects import life, restored
+
+    with restored(life(request.param, template, copie_session).project) as made:
+        yield made

@@ -96,12 +96,11 @@ def build(
         more = shlex.split(arguments)
     except ValueError as error:
         raise ProjectError(f"BUILD_ARGS is {arguments!r}, which no shell reads: {error}") from None
-    images.use_registry(environment.registry)
     images.prefetch(wanted)
     found = engine.find(program)
     shown = not as_json
     with screen.console.status("Looking what is there") if shown else nullcontext():
-        all_of_them = [Image(name, images.image(name)) for name in wanted]
+        all_of_them = [Image(name, images.image(name, environment.registry)) for name in wanted]
         look(all_of_them, found, in_registry=bool(environment.registry))
     unknown = [image for image in all_of_them if image.state == "unknown"]
     if unknown:

@@ -27,6 +27,7 @@ def changed(tags: dict[str, str], root: Path) -> set[str]:
     """The images whose tag is now another one."""
     project.cache_clear()
     imports.graph.cache_clear()
+    images.tag.cache_clear()
     return {name for name, tag in tags.items() if images.tag(name, root) != tag}
 
 
