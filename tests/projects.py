@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +75,7 @@ class Generated:
 
     def make(self, *arguments: str, **environment: str | None) -> Done:
         """Run make as on a machine that has uv and no tools of Python; None unsets a variable."""
-        merged = {**machine(), **environment}
-        return self._run(["make", *arguments], {k: v for k, v in merged.items() if v is not None})
+        return self._run(["make", *arguments], _changed(environment))
 
     @property
     def package(self) -> Path:
@@ -111,9 +110,9 @@ class Generated:
         text = re.sub(r"source: \S+", lambda _: lines, file.read_text("utf-8"), count=1)
         file.write_text(text, encoding="utf-8")
 
-    def python(self, code: str) -> Done:
-        """Run Python in the project's environment."""
-        return self._run([".venv/bin/python", "-c", code], machine())
+    def python(self, code: str, **environment: str | None) -> Done:
+        """Run Python in the project's environment; None unsets a variable."""
+        return self._run([".venv/bin/python", "-c", code], _changed(environment))
 
     def shipped_data(self, path: str, change: str = "") -> None:
         """Write the data that the project comes with to a file, changed by a line of Python."""
@@ -201,6 +200,11 @@ else:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
         return Done(running.returncode, out, err)
+
+
+def _changed(environment: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {**machine(), **environment}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def group_lives(leader: int) -> bool:

@@ -68,10 +68,11 @@ class Progress(logging.Filter, io.TextIOBase):
 
     def __init__(self, pipeline_spec: Any, folder: Path) -> None:
         logging.Filter.__init__(self)
-        root = Step("", "", pipeline_spec.root)
-        self.steps = _steps(pipeline_spec, pipeline_spec.root.dag.tasks, root)
+        self.steps = steps_of(pipeline_spec)
         self.folder = folder
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
+        self._live = Live(
+            console=console, get_renderable=lambda: table(self.steps), refresh_per_second=8
+        )
         self._log: io.TextIOBase | None = None
         self._level = logging.WARNING
         self._stopped = False
@@ -171,16 +172,29 @@ class Progress(logging.Filter, io.TextIOBase):
             self._log.close()
             self._log = None
         if not console.is_terminal:
-            console.print(f"{step.name:<20} {state:<12} {_seconds(step)}")
+            console.print(line(step, state))
 
-    def _table(self) -> Table:
-        table = Table("step", "state", box=None, pad_edge=False, header_style="dim")
-        table.add_column("seconds", justify="right")
-        for step in self.steps:
-            style = STYLES[step.state]
-            state = Spinner("dots", "running") if step.state == "running" else step.state
-            table.add_row(step.name, state, _seconds(step), style=style)
-        return table
+
+def table(steps: list[Step]) -> Table:
+    """How far each step is."""
+    made = Table("step", "state", box=None, pad_edge=False, header_style="dim")
+    made.add_column("seconds", justify="right")
+    for step in steps:
+        style = STYLES[step.state]
+        state = Spinner("dots", "running") if step.state == "running" else step.state
+        made.add_row(step.name, state, _seconds(step), style=style)
+    return made
+
+
+def line(step: Step, state: str) -> str:
+    """The same of one step, where nobody watches a table."""
+    return f"{step.name:<20} {state:<12} {_seconds(step)}"
+
+
+def steps_of(pipeline_spec: Any) -> list[Step]:
+    """The steps of a pipeline, each after those that it waits for."""
+    root = Step("", "", pipeline_spec.root)
+    return _steps(pipeline_spec, pipeline_spec.root.dag.tasks, root)
 
 
 def _seconds(step: Step) -> str:

@@ -1,4 +1,4 @@
-"""`make run`: run a pipeline on this machine, and record what happened."""
+"""`make run`: run a pipeline, here or followed on a cluster, and record what happened."""
 
 import contextlib
 import gc
@@ -16,10 +16,10 @@ from runtime import sources
 from runtime.errors import ProjectError
 from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
-from runtime.store import ModelStore
-from tools import images, runners, screen
+from tools import images, registry, runners, screen
 from tools.commit import commit
 from tools.conclusion import conclude
+from tools.definition import load
 from tools.environment import Environment
 from tools.imports import steps_of
 from tools.project import ROOT, TRACKING, project
@@ -33,12 +33,17 @@ SETTINGS_SUFFIX = "_settings"
 def run(
     pipeline: Annotated[str, typer.Option(help="A file of pipelines/, without .py.")] = "training",
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
-    runner: Annotated[str, typer.Option(help="local: in processes; docker: in images.")] = "local",
+    runner: Annotated[
+        str, typer.Option(help="local: in processes; docker: in images; cluster: on Kubeflow.")
+    ] = "local",
 ) -> None:
-    """Run a pipeline on this machine; a step that has not changed is not run again."""
+    """Run a pipeline; a step that has not changed is not run again."""
     # A short process, most of it imports, of which collecting garbage would be a tenth.
     gc.disable()
     runners.require(runner)
+    if runner == runners.CLUSTER:
+        importlib.import_module("tools.watch").run_there(pipeline, env)
+        return
     images.prefetch(steps_of(pipeline))
     from tools import outputs
     from tools.progress import Progress
@@ -98,14 +103,19 @@ def facts(pipeline: str, environment: Environment) -> dict[str, str]:
     `data_version`, `champion`, `model_store`, and `<step>_settings` for each step.
     """
     settings = {step: project().settings(step) for step in steps_of(pipeline)}
-    store = environment.model_store
-    if "://" not in store:
-        store = str(ROOT / store)
     return {
         "data_version": data_version(settings),
-        "champion": ModelStore(store).champion(),
-        "model_store": store,
-        **{f"{step}{SETTINGS_SUFFIX}": s.model_dump_json() for step, s in settings.items()},
+        "champion": registry.champion(environment.model_store),
+        **given(settings, environment),
+    }
+
+
+def given(settings: Mapping[str, Settings], environment: Environment) -> dict[str, str]:
+    """Of these facts, what is written down: nothing has to be asked for it."""
+    store = environment.model_store
+    return {
+        "model_store": store if "://" in store else str(ROOT / store),
+        **{f"{step}{SETTINGS_SUFFIX}": s.to_json() for step, s in settings.items()},
     }
 
 
@@ -119,34 +129,6 @@ def data_version(settings: Mapping[str, Settings]) -> str:
     return ""
 
 
-def load(pipeline: str, environment: Environment) -> Any:
-    """The KFP definition of a pipeline as the environment has it: images and executions."""
-    named = {step: images.image(step, environment.registry) for step in steps_of(pipeline)}
-    return environment.configured(defined(pipeline), named)
-
-
-def defined(pipeline: str) -> Any:
-    """The KFP definition of a pipeline as its file has it.
-
-    Raises:
-        ProjectError: it imports a step that is not there, or defines something else.
-    """
-    try:
-        module = importlib.import_module(f"pipelines.{pipeline}")
-    except ModuleNotFoundError as error:
-        place = (error.name or "").split(".")
-        if place[0] != "steps":
-            raise
-        step = place[1] if len(place) > 1 else "steps"
-        raise ProjectError(
-            f"pipelines/{pipeline}.py imports {error.name}, and that is not in steps/: "
-            f"`make step NAME={step}` makes a step, or take it out of the pipeline"
-        ) from None
-    if not hasattr(module, pipeline):
-        raise ProjectError(f"pipelines/{pipeline}.py must define the pipeline {pipeline}")
-    return getattr(module, pipeline)
-
-
 def origin(pipeline: str, environment: Environment) -> Lineage:
     """Commit, lock file, images and settings of a run that starts now."""
     steps = steps_of(pipeline)
@@ -158,7 +140,7 @@ def origin(pipeline: str, environment: Environment) -> Lineage:
         git_dirty=checkout.dirty,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
         images={step: images.image(step, environment.registry) for step in steps},
-        settings={step: project().settings(step).model_dump(mode="json") for step in steps},
+        settings={step: project().settings(step).complete() for step in steps},
     )
 
 

@@ -14,6 +14,7 @@ from runtime.settings import Settings
 from tools.environment import Environment
 from tools.project import ROOT, project
 
+CLUSTER = "cluster"
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -45,13 +46,14 @@ class Plan:
 
 
 def require(runner: str) -> None:
-    """Refuse a runner that there is not.
+    """Refuse a runner that there is not, here or on a cluster.
 
     Raises:
         ProjectError: it names those there are.
     """
-    if runner not in RUNNERS:
-        raise ProjectError(f"there is no runner {runner!r}: RUNNER is one of {', '.join(RUNNERS)}")
+    known = [*RUNNERS, CLUSTER]
+    if runner not in known:
+        raise ProjectError(f"there is no runner {runner!r}: RUNNER is one of {', '.join(known)}")
 
 
 @contextmanager
