@@ -283,9 +283,8 @@ def test_a_container_that_ends_at_once(project: Generated) -> None:
 def test_ctrl_c(project: Generated) -> None:
     """It stops at once, in a loop too, and no container runs on."""
     project.make("release").succeeded()
-    project.edit("config/project.yaml", "rows: 10000", "rows: 50")
+    project.edit("config/project.yaml", "rows: 10000", "rows: 150")
     build_and_run(project).succeeded()
-    build_and_run(project, BATCH).succeeded()
     sleeping(project)
     for pipeline, step in (("training", "train"), ("batch_prediction", "predict")):
         surroundings = {"PIPELINE": pipeline, "RUNNER": "docker"}
