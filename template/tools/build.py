@@ -83,13 +83,19 @@ def build(
     push: Annotated[bool, typer.Option(help="Push what the registry lacks.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
-    arguments: Annotated[str, typer.Option(help="More for the engine's `build`.")] = "",
+    arguments: Annotated[
+        str, typer.Option(envvar="BUILD_ARGS", help="More for the engine's `build`.")
+    ] = "",
 ) -> None:
     """Build what neither the environment's registry nor this machine's engine has."""
     environment = project().environment(env)
     wanted = selected(only)
     if push:
         require_push(environment, env)
+    try:
+        more = shlex.split(arguments)
+    except ValueError as error:
+        raise ProjectError(f"BUILD_ARGS is {arguments!r}, which no shell reads: {error}") from None
     images.prefetch(wanted)
     found = engine.find(program)
     shown = not as_json
@@ -103,7 +109,7 @@ def build(
             f"read there, `{found.program} login {engine.registry(unknown[0].reference)}` first"
         )
     if not check:
-        work = Workshop(found, all_of_them, shlex.split(arguments), push=push, shown=shown)
+        work = Workshop(found, all_of_them, more, push=push, shown=shown)
         try:
             work.do()
         except KeyboardInterrupt:

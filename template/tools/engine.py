@@ -15,11 +15,11 @@ ENGINES = ("docker", "podman")
 # An engine that is there answers at once; a registry may be far away.
 ENGINE_SECONDS, REGISTRY_SECONDS = 20, 60
 REFUSALS = re.compile(
-    r"unauthorized|denied|no basic auth credentials|authentication required|forbidden|40[13]\b",
+    r"unauthorized|denied|no basic auth credentials|authentication required|forbidden|\b40[13]\b",
     re.IGNORECASE,
 )
 ABSENCE = re.compile(
-    r"no such manifest|manifest unknown|name unknown|not found|404\b", re.IGNORECASE
+    r"no such manifest|manifest unknown|name unknown|not found|\b404\b", re.IGNORECASE
 )
 # What Podman 4 says of an image that is there and no list of images.
 SINGLE = "Treating single images as manifest lists is not implemented"
@@ -54,9 +54,9 @@ REASONS = (
     ),
     (
         r"name resolution|dns error|failed to lookup address|Name or service not known|"
-        r"NewConnectionError|Network is unreachable|ConnectTimeout|operation timed out",
-        "the build does not reach the package index: docs/images.md says how it gets to a "
-        "company's, and through a proxy",
+        r"Temporary failure resolving|NewConnectionError|Network is unreachable|ConnectTimeout",
+        "the build does not reach where it gets packages from: docs/images.md says how it is told "
+        "of a company's index, of a proxy, and of another network",
     ),
 )
 
@@ -94,14 +94,12 @@ class Engine:
         docker = self.program == "docker"
         options = ["--insecure"] if docker and LOOPBACK.match(reference) else []
         done = self._ask("manifest", "inspect", *options, reference, seconds=REGISTRY_SECONDS)
-        if done.returncode == 0:
+        if done.returncode == 0 or SINGLE in done.stderr:
             return True
-        if SINGLE in done.stderr:
-            return True
+        if ABSENCE.search(done.stderr):
+            return False
         if REFUSALS.search(done.stderr):
             return None
-        if ABSENCE.search(done.stderr) and "no such host" not in done.stderr:
-            return False
         raise ProjectError(
             f"the registry {registry(reference)} cannot be reached ({last_line(done.stderr)}): "
             "look at `registry` in config/environments/, or build for this machine by ENV=local"

@@ -115,7 +115,7 @@ def given(settings: Mapping[str, Settings], environment: Environment) -> dict[st
     store = environment.model_store
     return {
         "model_store": store if "://" in store else str(ROOT / store),
-        **{f"{step}{SETTINGS_SUFFIX}": s.model_dump_json() for step, s in settings.items()},
+        **{f"{step}{SETTINGS_SUFFIX}": s.to_json() for step, s in settings.items()},
     }
 
 
@@ -140,7 +140,7 @@ def origin(pipeline: str, environment: Environment) -> Lineage:
         git_dirty=checkout.dirty,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
         images={step: images.image(step, environment.registry) for step in steps},
-        settings={step: project().settings(step).model_dump(mode="json") for step in steps},
+        settings={step: project().settings(step).complete() for step in steps},
     )
 
 
