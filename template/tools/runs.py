@@ -67,7 +67,7 @@ def row(cluster: Cluster, found: Any) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """A row per run, the newest first."""
-    made = Table(box=None, pad_edge=False, header_style="dim")
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for name in ("run", "pipeline", "state", "started", "took", "by"):
         side: Literal["left", "right"] = "right" if name == "took" else "left"
         made.add_column(name, justify=side, no_wrap=True, max_width=WIDEST.get(name))
