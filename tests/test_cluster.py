@@ -191,6 +191,7 @@ def test_an_api_server_takes_the_objects(project: Generated, tmp_path: Path) -> 
 @LAPTOP
 def test_compiled_pipelines_run(project: Generated) -> None:
     """What is kept in tests/golden gives the metrics of the recorded run."""
+    project.make("run").succeeded()
     definition = """
 from kfp import components
 definition = components.load_component_from_file("tests/golden/training.yaml")
@@ -657,7 +658,7 @@ from tools import resolve
 asked = resolve.questions(["data_version", "champion"], settings)
 definition = resolve.resolving(load("training", environment), asked, known, environment)
 """
-    project.make("release").succeeded()
+    project.make("run", "release").succeeded()
     champion = json.loads((project.path / "artifacts/models/champion.json").read_text("utf-8"))
     found = ran(project, definition)
     assert found["data-version"] == project.last_run["data_version"]
