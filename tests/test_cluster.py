@@ -195,6 +195,7 @@ def test_compiled_pipelines_run(project: Generated) -> None:
 from kfp import components
 definition = components.load_component_from_file("tests/golden/training.yaml")
 """
+    project.make("run").succeeded()
     assert ran(project, definition)["evaluate"] == project.last_run["metrics"]
 
 
@@ -659,7 +660,7 @@ from tools import resolve
 asked = resolve.questions(["data_version", "champion"], settings)
 definition = resolve.resolving(load("training", environment), asked, known, environment)
 """
-    project.make("release").succeeded()
+    project.make("run", "release").succeeded()
     champion = json.loads((project.path / "artifacts/models/champion.json").read_text("utf-8"))
     found = ran(project, definition)
     assert found["data-version"] == project.last_run["data_version"]
