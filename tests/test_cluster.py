@@ -196,6 +196,7 @@ def test_compiled_pipelines_run(project: Generated) -> None:
 from kfp import components
 definition = components.load_component_from_file("tests/golden/training.yaml")
 """
+    project.make("run").succeeded()
     assert ran(project, definition)["evaluate"] == project.last_run["metrics"]
 
 
