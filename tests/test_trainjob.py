@@ -7,8 +7,10 @@ the TrainJob, and in the pods, what has become of it.
 import base64
 import json
 import signal
+import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -27,11 +29,14 @@ pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.parametrize("project", [flavour("xgboost-regression")], indirect=True),
 ]
+# Another run of these tests may use the same server.
+UID = str(uuid.uuid4())
+JOB = f"my-model-train-{UID[:8]}"
 STEP: Object = {
     "metadata": {
         "name": "my-model-training-abc-123",
         "namespace": NAMESPACE,
-        "uid": "11111111-2222-3333-4444-555555555555",
+        "uid": UID,
         "annotations": {"sidecar.istio.io/inject": "false", "other": "x"},
         "labels": {"pipeline/runid": "42"},
     },
@@ -74,10 +79,9 @@ STEP: Object = {
     },
     "status": {"startTime": "2026-11-22T00:00:00Z"},
 }
-JOB = "my-model-train-11111111"
 # How a step's own code comes to see the cluster that a test serves.
 CONNECTED = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from kubernetes import client, config
 from runtime import trainjob
@@ -87,6 +91,7 @@ def connect():
     found = client.Configuration(host={url!r})
     client.Configuration.set_default(found)
 
+signal.alarm(120)
 config.load_incluster_config = connect
 Path("namespace").write_text({namespace!r})
 trainjob.NAMESPACE = Path("namespace")
@@ -268,7 +273,10 @@ def test_pods_train_the_model(project: Generated, cluster: Cluster) -> None:
     def trainer(job: Object) -> None:
         assert "hush" not in json.dumps(job)
         said = job["spec"]["trainer"]
-        environment = {"DMLC_TRACKER_URI": "localhost", "DMLC_TRACKER_PORT": "29500"}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        environment = {"DMLC_TRACKER_URI": "localhost", "DMLC_TRACKER_PORT": port}
         for each in said["env"]:
             key = each.get("valueFrom", {}).get("secretKeyRef", {}).get("key")
             environment[each["name"]] = each.get("value") or keys.get(key, "")
