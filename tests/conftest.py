@@ -8,11 +8,15 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import copier
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from projects import Generated
+    from pytest_copie.plugin import Copie
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,9 +127,13 @@ class Questions:
                 values[name] = value
         return values
 
-    def complaint(self, name: str, answer: Any) -> str:
-        """Return what the question's validator says of an answer: nothing if it accepts it."""
-        rendered: str = compiled(self.jinja, self.all[name]["validator"]).render({name: answer})
+    def complaint(self, name: str, answer: Any, **others: Any) -> str:
+        """Return what the question's validator says of an answer: nothing if it accepts it.
+
+        Those to the other questions are the defaults, save what is given here.
+        """
+        answers = {**self.derive(**others), name: answer}
+        rendered: str = compiled(self.jinja, self.all[name]["validator"]).render(answers)
         return rendered.strip()
 
 
@@ -190,3 +198,14 @@ def questions(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Q
         quiet=True,
     )
     return Questions(worker.template.questions_data, worker.jinja_env)
+
+
+@pytest.fixture
+def project(
+    request: pytest.FixtureRequest, template: Template, copie_session: "Copie"
+) -> Iterator["Generated"]:
+    """Give the project of the flavour that is the parameter, and restore it."""
+    from projects import life, restored
+
+    with restored(life(request.param, template, copie_session).project) as made:
+        yield made

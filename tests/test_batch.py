@@ -1,14 +1,16 @@
 """Batch prediction: the same answers as the pipeline's own, in whole files, safe to repeat."""
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
-from conftest import Template
-from projects import Generated, flavour, life, machine, restored
-from pytest_copie.plugin import Copie
+from projects import Generated, flavour, machine
 
-pytestmark = pytest.mark.project
+pytestmark = [
+    pytest.mark.project,
+    pytest.mark.parametrize(
+        "project", [flavour("batch-only"), flavour("xgboost-regression")], indirect=True
+    ),
+]
 BATCH = "PIPELINE=batch_prediction"
 # Run by the project's own Python: what is asked for one by one must equal what batch answered.
 COMPARE = """
@@ -32,15 +34,6 @@ else:
 np.testing.assert_allclose(same[columns], own[columns], rtol=1e-6)
 print(answers["model"].unique().item())
 """
-
-
-@pytest.fixture(params=[flavour("batch-only"), flavour("xgboost-regression")])
-def project(
-    request: pytest.FixtureRequest, template: Template, copie_session: Copie
-) -> Iterator[Generated]:
-    """Give a project with batch prediction, and restore it."""
-    with restored(life(request.param, template, copie_session).project) as project:
-        yield project
 
 
 def test_the_same_answers_and_safe_to_repeat(project: Generated) -> None:

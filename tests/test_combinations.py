@@ -26,11 +26,17 @@ def combinations() -> list[Any]:
         given = question.get("choices", [])
         choices[name] = list(given.values()) if isinstance(given, dict) else given
     choices["extra_steps"] = [[], ["clean_text"]]
-    choices["kubeflow_components"] = [["pipelines"], ["pipelines", "serving", "mlflow"]]
-    return [
-        pytest.param(dict(zip(choices, values, strict=True)), id="-".join(map(str, values)))
-        for values in itertools.product(*choices.values())
-    ]
+    choices["parts"] = ["few", "all"]
+    combined = []
+    for values in itertools.product(*choices.values()):
+        answers = dict(zip(choices, values, strict=True))
+        if answers.pop("parts") == "all":
+            several = ["training"] if answers["model_framework"] == "xgboost" else []
+            answers["kubeflow_components"] = ["pipelines", "serving", *several, "mlflow"]
+        else:
+            answers["kubeflow_components"] = ["pipelines"]
+        combined.append(pytest.param(answers, id="-".join(map(str, values))))
+    return combined
 
 
 @pytest.mark.parametrize("answers", combinations())

@@ -1,12 +1,9 @@
 """A team's own data: files and databases, secrets from the environment."""
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from conftest import Template
-from projects import Generated, flavour, life, restored
-from pytest_copie.plugin import Copie
+from projects import Generated, flavour
 
 pytestmark = pytest.mark.project
 on = partial(pytest.mark.parametrize, "project", indirect=True)
@@ -14,15 +11,6 @@ on = partial(pytest.mark.parametrize, "project", indirect=True)
 LAPTOP = on([flavour("laptop")])
 REGRESSION = on([flavour("xgboost-regression")])
 QUERY = {"query": "select * from examples"}
-
-
-@pytest.fixture
-def project(
-    request: pytest.FixtureRequest, template: Template, copie_session: Copie
-) -> Iterator[Generated]:
-    """Give the project of a flavour, and restore it."""
-    with restored(life(request.param, template, copie_session).project) as project:
-        yield project
 
 
 def install(project: Generated, extra: str) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Template, git
-from projects import Done, Generated, flavour, life, restored
-from pytest_copie.plugin import Copie
+from projects import Done, Generated, flavour
 
 pytestmark = pytest.mark.project
 on = partial(pytest.mark.parametrize, "project", indirect=True)
@@ -18,15 +17,6 @@ on = partial(pytest.mark.parametrize, "project", indirect=True)
 LAPTOP = on([flavour("laptop")])
 REGRESSION = on([flavour("xgboost-regression")])
 STOPPED = {130, -signal.SIGINT}
-
-
-@pytest.fixture
-def project(
-    request: pytest.FixtureRequest, template: Template, copie_session: Copie
-) -> Iterator[Generated]:
-    """Give the project of a flavour, and restore it."""
-    with restored(life(request.param, template, copie_session).project) as project:
-        yield project
 
 
 @pytest.fixture

@@ -2,24 +2,15 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Template
-from projects import Generated, flavour, life, restored
-from pytest_copie.plugin import Copie
+from projects import Generated, flavour
 
-pytestmark = pytest.mark.project
-
-
-@pytest.fixture(params=[flavour("xgboost-regression")])
-def project(
-    request: pytest.FixtureRequest, template: Template, copie_session: Copie
-) -> Iterator[Generated]:
-    """Give a project that uses MLflow, and restore it."""
-    with restored(life(request.param, template, copie_session).project) as project:
-        yield project
+pytestmark = [
+    pytest.mark.project,
+    pytest.mark.parametrize("project", [flavour("xgboost-regression")], indirect=True),
+]
 
 
 def tracked(project: Generated, query: str) -> list[Any]:

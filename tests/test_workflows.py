@@ -34,5 +34,6 @@ def test_the_same_commands() -> None:
     """A workflow runs what .ci/run and a maintainer run."""
     script = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
-    steps = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
-    assert steps == [line for line in script if line.startswith("make ")]
+    steps = [step.get("run", "") for step in workflow["jobs"]["test"]["steps"]]
+    made = [run for run in steps if run.startswith("make ")]
+    assert made == [line for line in script if line.startswith("make ")] != []

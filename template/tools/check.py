@@ -25,7 +25,10 @@ def command(*words: str) -> Callable[[], None]:
     """A check that is another program."""
 
     def run() -> None:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        try:
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise ProjectError(f"{words[0]} is not there: `make setup` installs it") from None
         if done.returncode != 0:
             raise ProjectError((done.stdout + done.stderr).strip())
 

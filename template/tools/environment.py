@@ -1,27 +1,28 @@
 """An environment: a place to run, described by one file of config/environments/."""
 
+import functools
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from runtime.errors import ProjectError
 from runtime.settings import Settings
+from tools import cron
 from tools.execution import Execution
 
 
-def _cron(value: str) -> str:
-    if not re.fullmatch(r"[\d*/,\-A-Za-z?]+( [\d*/,\-A-Za-z?]+){4}", value):
-        raise ValueError(
-            "write minute, hour, day, month and weekday with a space between, such as '0 3 * * 1'"
-        )
+def _url(value: str) -> str:
+    if value and not re.match(r"https?://[^/]", value):
+        raise ValueError("write it from https:// on")
     return value
 
 
 class Schedule(Settings):
     """When a pipeline runs by itself."""
 
-    cron: Annotated[str, AfterValidator(_cron)]
+    cron: Annotated[str, AfterValidator(cron.check)]
     """Minute, hour, day of the month, month, day of the week; in UTC."""
     enabled: bool = True
     """Whether it runs; a schedule that is switched off stays on the cluster, paused."""
@@ -42,7 +43,7 @@ class Environment(Settings):
     """The cluster, as a context of the kubeconfig; empty: its current one."""
     namespace: str = ""
     """Where runs happen on the cluster; empty: this environment has no cluster."""
-    url: str = ""
+    url: Annotated[str, AfterValidator(_url)] = ""
     """Of KFP's API; empty: it is reached through the cluster's API server."""
     service_account: str = ""
     """What the steps' pods may do on the cluster; empty: what KFP gives every run."""
@@ -58,6 +59,45 @@ class Environment(Settings):
     def execution(self, step: str) -> Execution:
         """How a step is executed here."""
         return self.steps.get(step, Execution()).over(self.every_step)
+
+    def require_folder(self, name: str) -> None:
+        """Refuse to run on this machine where nothing says in which folder of it."""
+        if not self.artifact_root or "://" in self.artifact_root:
+            raise ProjectError(
+                f"the environment {name!r} keeps what runs write on its cluster, not in a folder "
+                "of this machine: run there by RUNNER=cluster, or choose ENV=local"
+            )
+
+    def configured(self, definition: Any, images: Mapping[str, str]) -> Any:
+        """A pipeline as it runs here: each task with its image and its execution.
+
+        The pipeline's function is traced once more, as a task can be set only while it is: so the
+        pipelines' own code says nothing of registries, memory or nodes.
+        """
+        here = [self.execution(step) for step in images]
+        if not self.registry and not self.pull_secrets and all(e == Execution() for e in here):
+            return definition
+        from kfp import dsl, kubernetes
+        from kfp.dsl.pipeline_context import Pipeline
+
+        @functools.wraps(definition.pipeline_func)
+        def traced(*arguments: Any, **keywords: Any) -> Any:
+            outputs = definition.pipeline_func(*arguments, **keywords)
+            for task in Pipeline.get_default_pipeline().tasks.values():
+                step = task.component_spec.name.replace("-", "_")
+                if step in images:
+                    self.execution(step).apply(task.set_container_image(images[step]))
+                if self.pull_secrets:
+                    kubernetes.set_image_pull_secrets(task, self.pull_secrets)
+            return outputs
+
+        # The root is an attribute of the function, and so comes with it.
+        return dsl.pipeline(
+            name=definition.name,
+            description=definition.description,
+            display_name=definition.pipeline_spec.pipeline_info.display_name or None,
+            pipeline_config=definition.pipeline_config,
+        )(traced)
 
     def require_cluster(self, name: str) -> None:
         """Refuse to go on where there is no cluster to go to."""

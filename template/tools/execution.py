@@ -1,12 +1,10 @@
 """How a step is executed on a cluster: resources, nodes, retries, secrets, volumes, caching."""
 
-import functools
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from runtime.errors import ProjectError
 from runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -172,29 +170,3 @@ class Execution(Settings):
                 )
         if not self.cache:
             task.set_caching_options(False)
-
-
-def configured(definition: Any, executions: dict[str, Execution], pull_secrets: list[str]) -> Any:
-    """The pipeline with every task set as `executions` says of its step.
-
-    Its function is traced once more, since a task can be set only while it is: so the pipelines'
-    own code says nothing of memory or nodes.
-    """
-    from kfp import dsl, kubernetes
-    from kfp.dsl.pipeline_context import Pipeline
-
-    @functools.wraps(definition.pipeline_func)
-    def traced(*arguments: Any, **keywords: Any) -> Any:
-        outputs = definition.pipeline_func(*arguments, **keywords)
-        for task in Pipeline.get_default_pipeline().tasks.values():
-            step = task.component_spec.name.replace("-", "_")
-            if step in executions:
-                executions[step].apply(task)
-            if pull_secrets:
-                kubernetes.set_image_pull_secrets(task, pull_secrets)
-        return outputs
-
-    try:
-        return dsl.pipeline(name=definition.name, description=definition.description)(traced)
-    except ValueError as error:
-        raise ProjectError(f"config/environments: {error}") from None

@@ -19,23 +19,18 @@ SERVING = "serving"
 TAG_LENGTH = 16
 LAUNCHER = b"kfp=="
 LAUNCHER_GROUP = ("--only-group", "tools")
-_registry = ""
 
 
-def use_registry(registry: str) -> None:
-    """Name images for this registry from now on; empty for the local engine."""
-    global _registry
-    _registry = registry
-
-
-@cache
-def image(name: str) -> str:
+def image(name: str, registry: str = "") -> str:
     """The reference of an image, as in `@dsl.component(base_image=image("train"))`.
+
+    Components name the image of the local engine; an environment with a registry puts it in front
+    when it configures the pipeline (tools/environment.py).
 
     Raises:
         ProjectError: a file that the image needs is missing or cannot be read.
     """
-    prefix = f"{_registry.rstrip('/')}/" if _registry else ""
+    prefix = f"{registry.rstrip('/')}/" if registry else ""
     return f"{prefix}{repository(name)}:{tag(name)}"
 
 
@@ -50,6 +45,7 @@ def repository(name: str) -> str:
     return f"{project().name}-{name.replace('_', '-')}"
 
 
+@cache
 def tag(name: str, root: Path = ROOT) -> str:
     """The hash of an image's build context, base image, platform and epoch, in 16 hex digits.
 
@@ -106,6 +102,8 @@ def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
         for path, file in files.items()
     }
     found["requirements.txt"] = File(requirements(name, root))
+    # A team that needs no system package may have deleted it.
+    found.setdefault(f"{folder.relative_to(root).as_posix()}/apt.txt", File(b""))
     return found
 
 
@@ -132,13 +130,6 @@ def _launcher(root: Path) -> bytes:
 
 def _package(name: str, root: Path) -> tuple[str, str]:
     return ("--package", f"step-{name}" if name in project(root).steps else name)
-
-
-def forget() -> None:
-    """Read the project's files again at the next question."""
-    imports.graph.cache_clear()
-    for cached in (image, _export):
-        cached.cache_clear()
 
 
 _pool = ThreadPoolExecutor(thread_name_prefix="uv-export")

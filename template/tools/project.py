@@ -31,6 +31,8 @@ class ImageSettings(Settings):
     """What single images start from instead, by the name of the step or `serving`."""
     platform: str = "linux/amd64"
     """Of the nodes that images run on."""
+    push_outside_ci: bool = False
+    """Whether `make images PUSH=1` is for everybody; otherwise only CI pushes."""
 
     def base(self, name: str) -> str:
         """What the image of a step, or of serving, starts from."""

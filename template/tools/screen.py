@@ -38,6 +38,11 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def warn(message: str) -> None:
+    """Show what a person should know, though it goes on."""
+    _errors.print(f"[bold yellow]![/] {escape(message)}", soft_wrap=True)
+
+
 def notice(line: str) -> None:
     """What is being done, where it takes a while or somebody may want to know."""
     _errors.print(f"[dim]·[/] {escape(line)}", soft_wrap=True)

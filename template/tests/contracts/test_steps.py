@@ -7,10 +7,31 @@ import tomllib
 import pytest
 
 from runtime.settings import Settings
+from tools import images
+from tools.definition import defined
+from tools.imports import steps_of
 from tools.project import ROOT, project
+from tools.run import SETTINGS_SUFFIX
 
 STEPS = project().steps
 FILES = ("Dockerfile", "apt.txt", "component.py", "pyproject.toml", "settings.py")
+
+
+def test_no_two_images_have_one_name() -> None:
+    called = [images.repository(name) for name in images.names()]
+    twice = sorted({name for name in called if called.count(name) > 1})
+    assert not twice, f"two images are called {', '.join(twice)}: rename the step"
+
+
+@pytest.mark.parametrize("pipeline", project().pipelines)
+def test_the_settings_it_takes_are_of_its_steps(pipeline: str) -> None:
+    taken = {
+        name.removesuffix(SETTINGS_SUFFIX)
+        for name in defined(pipeline).component_spec.inputs or {}
+        if name.endswith(SETTINGS_SUFFIX)
+    }
+    others = sorted(taken - set(steps_of(pipeline)))
+    assert not others, f"{pipeline} takes settings of {', '.join(others)}, and runs no such step"
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -1,0 +1,352 @@
+"""`make images`: build the images that are missing, each from exactly what its tag covers.
+
+With `CHECK=1` nothing is built, and the exit code is 0 whatever is missing. With `JSON=1` standard
+output is one list, with an object for each image:
+
+name    the step, or `serving`
+image   its whole reference, tag included
+state   of a check: `present` where it has to be (in the environment's registry, or in the engine
+        where there is none), `local` (in the engine, but not in the registry), `missing`, or
+        `unknown`: the registry refuses to say. Of a build: `present`, `local`, `built`, `pushed`
+bytes   its size in the engine, or null where only the registry has it
+seconds what building and pushing it took; 0 when there was nothing to do
+"""
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from runtime.errors import ProjectError
+from tools import engine, images, package_index, screen
+from tools.commit import commit
+from tools.engine import Engine
+from tools.environment import Environment
+from tools.images import File
+from tools.project import ROOT, project
+
+LOGS = ROOT / "artifacts" / "images"
+LOG_LINES_SHOWN = 15
+# A build waits for the network as long as it computes.
+AT_ONCE = 4
+# Of every file in a context, so that one content is one layer, whenever it is written.
+TIME = 315532800
+MEGA = 10**6
+STYLES = {
+    "present": "dim",
+    "local": "dim",
+    "missing": "yellow",
+    "unknown": "yellow",
+    "waiting": "dim",
+    "building": "bold cyan",
+    "built": "green",
+    "pushing": "bold cyan",
+    "pushed": "green",
+    "failed": "bold red",
+    "left out": "dim",
+}
+BUSY = ("building", "pushing")
+
+
+@dataclass
+class Image:
+    """One image, and how far it is."""
+
+    name: str
+    reference: str
+    state: str = "missing"
+    bytes: int | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    problem: str = ""
+    log: Path | None = None
+
+
+def build(
+    env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
+    only: Annotated[str, typer.Option(help="Names with a space between; empty: all.")] = "",
+    check: Annotated[bool, typer.Option(help="Say what is missing, and build nothing.")] = False,
+    push: Annotated[bool, typer.Option(help="Push what the registry lacks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
+    arguments: Annotated[
+        str, typer.Option(envvar="BUILD_ARGS", help="More for the engine's `build`.")
+    ] = "",
+) -> None:
+    """Build what neither the environment's registry nor this machine's engine has."""
+    environment = project().environment(env)
+    wanted = selected(only)
+    if push:
+        require_push(environment, env)
+    try:
+        more = shlex.split(arguments)
+    except ValueError as error:
+        raise ProjectError(f"BUILD_ARGS is {arguments!r}, which no shell reads: {error}") from None
+    images.prefetch(wanted)
+    found = engine.find(program)
+    shown = not as_json
+    with screen.console.status("Looking what is there") if shown else nullcontext():
+        all_of_them = [Image(name, images.image(name, environment.registry)) for name in wanted]
+        look(all_of_them, found, in_registry=bool(environment.registry))
+    unknown = [image for image in all_of_them if image.state == "unknown"]
+    if unknown:
+        screen.warn(
+            f"{environment.registry} refuses to say what it has: it counts as missing. If you may "
+            f"read there, `{found.program} login {engine.registry(unknown[0].reference)}` first"
+        )
+    if not check:
+        work = Workshop(found, all_of_them, more, push=push, shown=shown)
+        try:
+            work.do()
+        except KeyboardInterrupt:
+            screen.what_next("Stopped. `make images` goes on with what is missing.")
+            raise
+    if as_json:
+        json.dump([described(image) for image in all_of_them], sys.stdout, indent=2)
+        print()
+    elif check:
+        screen.console.print(table(all_of_them))
+    failed = [image for image in all_of_them if image.state == "failed"]
+    if failed:
+        screen.fail(complaint(failed))
+    if shown:
+        screen.what_next(*outlook(all_of_them, environment, env))
+
+
+def selected(only: str) -> list[str]:
+    """The images that are asked for: all when none is named."""
+    known = images.names()
+    wanted = only.replace(",", " ").split()
+    for name in wanted:
+        if name not in known:
+            raise ProjectError(f"there is no image {name!r}: IMAGE is one of {', '.join(known)}")
+    return [name for name in known if name in wanted] if wanted else known
+
+
+def require_push(environment: Environment, env: str) -> None:
+    """Refuse to push where there is nowhere to push to, or where only CI does."""
+    if not environment.registry:
+        raise ProjectError(
+            f"the environment {env!r} has no registry to push to: choose another by ENV=, or give "
+            f"`registry` in config/environments/{env}.yaml"
+        )
+    if not project().images.push_outside_ci and os.environ.get("CI", "") in ("", "0", "false"):
+        raise ProjectError(
+            "only CI pushes images, so that each is made of a commit: run it there, or allow it "
+            "here by `push_outside_ci: true` below `images:` in config/project.yaml"
+        )
+
+
+def look(them: Sequence[Image], found: Engine, *, in_registry: bool) -> None:
+    """Find out the state of each image."""
+
+    def ask(image: Image) -> None:
+        published = found.published(image.reference) if in_registry else False
+        image.bytes = found.size(image.reference)
+        if published or (image.bytes and not in_registry):
+            image.state = "present"
+        elif image.bytes:
+            image.state = "local"
+        else:
+            image.state = "unknown" if published is None else "missing"
+
+    with ThreadPoolExecutor(len(them)) as pool:
+        list(pool.map(ask, them))
+
+
+class Workshop:
+    """Builds and pushes some images at a time, and shows how far each is."""
+
+    def __init__(
+        self,
+        found: Engine,
+        them: Sequence[Image],
+        arguments: Sequence[str],
+        *,
+        push: bool,
+        shown: bool,
+    ) -> None:
+        self._engine = found
+        self._images = them
+        self._arguments = arguments
+        self._push = push
+        self._shown = shown
+        self._refused = threading.Event()
+        checkout = commit()
+        self._revision = "" if checkout.dirty else checkout.hash
+
+    def do(self) -> None:
+        """Build what is missing, and push what is to be pushed."""
+        build = [image for image in self._images if image.state in ("missing", "unknown")]
+        push = [image for image in self._images if image.state == "local" and self._push]
+        for image in build:
+            image.state = "waiting"
+        live = self._shown and screen.console.is_terminal
+        view = Live(console=screen.console, get_renderable=lambda: table(self._images))
+        pool = ThreadPoolExecutor(AT_ONCE)
+        with view if live else nullcontext():
+            try:
+                for image in pool.map(self._one, [*push, *build]):
+                    if self._shown and not live:
+                        screen.console.print(f"{image.name:<20} {image.state}")
+            except KeyboardInterrupt:
+                self._engine.stop()
+                raise
+            finally:
+                pool.shutdown(cancel_futures=True)
+        if self._shown and not live:
+            screen.console.print(table(self._images))
+
+    def _one(self, image: Image) -> Image:
+        image.started = time.perf_counter()
+        try:
+            with log_of(image) as log:
+                if image.state == "waiting":
+                    image.state = "building"
+                    self._build(image, log)
+                    image.state = "built"
+                if self._push:
+                    self._give(image, log)
+        except ProjectError as error:
+            image.state, image.problem = "failed", str(error)
+        image.seconds = time.perf_counter() - image.started
+        image.bytes = self._engine.size(image.reference)
+        return image
+
+    def _build(self, image: Image, log: IO[bytes]) -> None:
+        settings = project().images
+        base = settings.base(image.name)
+        repository, _, tag = image.reference.rpartition(":")
+        labels = {
+            "org.opencontainers.image.title": repository.rpartition("/")[2],
+            "org.opencontainers.image.version": tag,
+            "org.opencontainers.image.base.name": base,
+        }
+        if self._revision:
+            labels["org.opencontainers.image.revision"] = self._revision
+        with tempfile.TemporaryDirectory(prefix="image-") as name:
+            folder, private = Path(name, "context"), Path(name)
+            write(images.context(image.name), folder)
+            self._engine.build(
+                folder,
+                image.reference,
+                base=base,
+                platform=settings.platform,
+                labels=labels,
+                secrets=package_index.secrets(private),
+                arguments=self._arguments,
+                log=log,
+            )
+
+    def _give(self, image: Image, log: IO[bytes]) -> None:
+        if self._refused.is_set():
+            # What it said to one it says to all, and an engine tries each for a minute.
+            image.state = "left out"
+            return
+        image.state = "pushing"
+        try:
+            self._engine.push(image.reference, log)
+        except ProjectError:
+            self._refused.set()
+            raise
+        image.state = "pushed"
+
+
+def write(context: Mapping[str, File], folder: Path) -> None:
+    """Write a build context, the same on every machine and at any time."""
+    for path, file in context.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+        target.chmod(0o755 if file.executable else 0o644)
+    for target in (folder, *folder.rglob("*")):
+        if target.is_dir():
+            target.chmod(0o755)
+        os.utime(target, (TIME, TIME))
+
+
+@contextmanager
+def log_of(image: Image) -> Iterator[IO[bytes]]:
+    """A log of its own, even when the same image is built twice at once; the last has the name."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    image.log = LOGS / f"{image.name}.log"
+    own = image.log.with_suffix(f".{os.getpid()}")
+    with own.open("w+b", buffering=0) as log:
+        own.replace(image.log)
+        yield log
+
+
+def described(image: Image) -> dict[str, str | float | None]:
+    """An image as JSON has it."""
+    return {
+        "name": image.name,
+        "image": image.reference,
+        "state": image.state,
+        "bytes": image.bytes,
+        "seconds": round(image.seconds, 1),
+    }
+
+
+def table(them: Sequence[Image]) -> Table:
+    """A row per image."""
+    shown = Table("image", "tag", "state", box=None, pad_edge=False, header_style="dim")
+    shown.add_column("MB", justify="right")
+    shown.add_column("seconds", justify="right")
+    for image in them:
+        busy = image.state in BUSY
+        seconds = time.perf_counter() - image.started if busy else image.seconds
+        shown.add_row(
+            image.name,
+            image.reference.rpartition(":")[2],
+            Spinner("dots", image.state) if busy else image.state,
+            f"{image.bytes / MEGA:.0f}" if image.bytes else "",
+            f"{seconds:.1f}" if seconds else "",
+            style=STYLES[image.state],
+        )
+    return shown
+
+
+def complaint(failed: Sequence[Image]) -> str:
+    """What went wrong, each problem once, with the end of a log."""
+    problems: dict[str, list[Image]] = {}
+    for image in failed:
+        problems.setdefault(image.problem, []).append(image)
+    parts = []
+    for problem, them in problems.items():
+        (log,) = [image.log for image in them if image.log][:1]
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        names = ", ".join(image.name for image in them)
+        end = "\n".join(f"    {line}" for line in lines)
+        parts.append(f"{names} failed: {problem}\n  its log: {log.relative_to(ROOT)}\n{end}")
+    return "\n\n".join(parts)
+
+
+def outlook(them: Sequence[Image], environment: Environment, env: str) -> list[str]:
+    """What to do now."""
+    states = {image.state for image in them}
+    elsewhere = "" if env == "local" else f" ENV={env}"
+    if states & {"missing", "unknown"}:
+        return [f"`make images{elsewhere}` builds what is missing."]
+    if environment.registry and states & {"built", "local"}:
+        return [f"CI pushes them, by `make images{elsewhere} PUSH=1`."]
+    if environment.registry:
+        return ["The registry has them all."]
+    return ["`make run RUNNER=docker` runs a pipeline in them."]
+
+
+if __name__ == "__main__":
+    screen.start(build)
