@@ -64,6 +64,14 @@ class Report:
         yield f"# Update of the template from {self.old} to {self.new}"
         yield f"\nFrom {self.source}, commit {self.commit[:12]}.\n"
         yield self.verdict()
+        theirs = [found for found in self.findings if found.owner == "managed"]
+        odd = [found for found in theirs if found.kind in ("kept", "merged", "conflict", "deleted")]
+        if len(odd) > len(theirs) / 2:
+            yield (
+                f"\n**Most of the template's files are not those of {self.old}.** If `_commit` was "
+                "edited by hand, bring back what was there: this update would take what the "
+                "releases between have changed for edits of yours."
+            )
         if self.mended:
             yield "\n## Put right, as Copier had lost something\n"
             yield from (f"- `{found.path}`: {KINDS[found.kind]}" for found in self.mended)

@@ -364,6 +364,18 @@ def test_answers_change_only_when_told(project: Project, draft: Template) -> Non
     assert "model_framework: xgboost" in project.read(".copier-answers.yml")
 
 
+def test_the_release_was_edited_by_hand(project: Project, releases: Template) -> None:
+    """The project would be taken for one that has undone all that its release brought."""
+    answers = project.path / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace("_commit: 999.0.0", f"_commit: {NEXT}"))
+    commit(project.path)
+    done = update(project, releases, "--preview")
+    assert f"are not those of {NEXT}.** If `_commit` was" in done.out
+    answers.write_text(answers.read_text().replace(f"_commit: {NEXT}", "_commit: 999.0.0"))
+    commit(project.path)
+    assert "are not those of" not in update(project, releases, "--preview").out
+
+
 def test_a_subfolder_and_another_answers_file(
     releases: Template, template: Template, tmp_path: Path
 ) -> None:
