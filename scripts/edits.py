@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,11 +28,15 @@ def state(path: Path) -> str:
     if path.is_symlink():
         return f"link to {path.readlink()}"
     if path.is_file():
-        executable = " executable" if path.stat().st_mode & stat.S_IXUSR else ""
-        return f"file {hashlib.sha256(path.read_bytes()).hexdigest()}{executable}"
+        return describe(path.read_bytes(), executable=os.access(path, os.X_OK))
     if (path / ".git").exists():
         return f"commit {git(path, 'rev-parse', 'HEAD')}"
     return "folder" if path.is_dir() else "nothing"
+
+
+def describe(content: bytes, *, executable: bool) -> str:
+    """Say what a file is, by its hash."""
+    return f"file {hashlib.sha256(content).hexdigest()}{' executable' * executable}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Kept:
     path: str
     state: str
 
-    def broken(self, project: Path) -> str:
+    def broken(self, project: Path, *, conflict: bool = False) -> str:
         """Say what is there instead; nothing if the promise holds."""
         found = state(project / self.path)
         return "" if found == self.state else f"{self.path}: {found} instead of {self.state}"
@@ -60,13 +63,13 @@ class Blended:
     removed: tuple[bytes, ...]
     executable: bool
 
-    def broken(self, project: Path, conflict: bool = False) -> str:
+    def broken(self, project: Path, *, conflict: bool = False) -> str:
         """Say which lines are missing or back. A conflict shows what was taken out once more."""
         file = project / self.path
         lines = Counter(file.read_bytes().splitlines()) if file.is_file() else Counter()
         lost = list((Counter(self.added) - lines).elements())
         back = [] if conflict else [line for line in self.removed if line in lines]
-        if self.executable and not file.stat().st_mode & stat.S_IXUSR:
+        if self.executable and not os.access(file, os.X_OK):
             lost.append(b"the executable bit")
         text = [f"{len(lost)} lines are lost, {lost[0]!r}"] if lost else []
         text += [f"{len(back)} lines are back, {back[0]!r}"] if back else []
@@ -135,9 +138,11 @@ class Work:
 
     def edit(self, path: str, *changes: Change) -> None:
         """Change a file that is the team's alone."""
-        content = (self.project / path).read_bytes()
+        before = content = (self.project / path).read_bytes()
         for change in changes:
             content = change(content)
+        if content == before:
+            raise LookupError(f"{path} is as it was")
         self.write(path, content)
 
     def blend(self, path: str, *changes: Change, executable: bool = False) -> None:
@@ -151,6 +156,8 @@ class Work:
         file = self.project / path
         before = file.read_bytes() if file.exists() else b""
         after = all_changes(before)
+        if after == before and not executable:
+            raise LookupError(f"{path} is as it was")
         old, new = before.splitlines(), after.splitlines()
         added: list[bytes] = []
         removed: list[bytes] = []
@@ -340,9 +347,10 @@ def package(work: Work) -> None:
     """The package renamed: its folder, every import, its name in `pyproject.toml`."""
     old = work.package.removeprefix("src/").encode()
     work.move(work.package, "src/churn")
-    for path in work.files("."):
-        if path.endswith(".py") and not path.startswith(("tools/", "runtime/", "tests/contracts/")):
-            work.edit(path, lambda content: content.replace(old, b"churn"))
+    for folder in ("src", "steps", "pipelines", "tests/unit", "tests/model", "conftest.py"):
+        for path in work.files(folder):
+            if old in (work.project / path).read_bytes():
+                work.edit(path, lambda content: content.replace(old, b"churn"))
     work.blend("pyproject.toml", lambda content: content.replace(b"src/" + old, b"src/churn"))
 
 

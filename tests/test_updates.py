@@ -1,0 +1,58 @@
+"""What teams do to a project, of every release, survives the update to this checkout."""
+
+import pytest
+from conftest import ROOT, Template, git
+
+from scripts import ledger
+from scripts.edits import EDITS, WORKING
+from scripts.trials import Group, Trials, by_copier, groups
+from scripts.updates import PAGE, WORDS, page, read
+
+RELEASES = [release.version for release in ledger.read(ROOT)]
+GROUPS = [
+    pytest.param(
+        group,
+        id=f"{group.release}-{group.name}",
+        # One of them is fast enough for every day: the longest way, with most of the edits.
+        marks=[pytest.mark.updates] * ((group.release, group.name) != (RELEASES[0], WORKING)),
+    )
+    for release in RELEASES
+    for group in groups(release)
+]
+TEXT = (ROOT / PAGE).read_text("utf-8")
+SAID, SHOWN = read(TEXT)
+
+
+@pytest.fixture(scope="session")
+def trials(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Trials:
+    """Give a clone in which every release has its tag, to try updates with."""
+    folder = tmp_path_factory.mktemp("updates")
+    git(folder, "clone", "--quiet", str(template.path), "template")
+    ledger.tag_releases(folder / "template")
+    return Trials(folder / "template", folder)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_nothing_is_lost(trials: Trials, group: Group) -> None:
+    """By `copier update`: what the team did is there, the platform's changes too, nothing else."""
+    trial = trials.trial(group, by_copier)
+    assert not trial.problems, "\n".join(trial.problems)
+    for name, outcome in trial.outcomes.items():
+        if group.release in SHOWN:
+            assert SAID[name][group.release] == WORDS[outcome], f"{name}: run make updates"
+
+
+def test_the_corpus() -> None:
+    """Enough edits, each with a name and a sentence of its own; a group shares its answers."""
+    assert len(EDITS) >= 40
+    assert len({edit.name for edit in EDITS}) == len({edit.says for edit in EDITS}) == len(EDITS)
+    for release in RELEASES:
+        for group in groups(release):
+            for edit in group.edits:
+                assert (edit.before, edit.answers) == (group.before, group.answers), edit.name
+
+
+def test_the_page_is_current() -> None:
+    """The page shows this corpus. A release gets its column with the next one."""
+    assert SHOWN in (RELEASES, RELEASES[:-1]), "run make updates"
+    assert page(SAID, SHOWN) == TEXT, "run make updates"
