@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -30,6 +30,7 @@ MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 
 ANSWERS = ".copier-answers.yml"
 NOTHING = "nothing"
+OWNED = "owned"
 
 Tree = dict[str, str]
 
@@ -100,13 +101,28 @@ def groups(release: str) -> list[Group]:
     ]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Begun:
+    """A project with a team's work in it, ready to be updated."""
+
+    work: Work
+    promises: dict[str, list[Promise]]
+    """By the name of the edit."""
+    before: Tree
+    """The project as it is."""
+    origin: Tree
+    """The project as it was made."""
+    fresh: Path
+    """A new project, with the answers that this one will have after the update."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """An update, tried."""
 
-    outcomes: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, str]
     """By the name of the edit."""
-    problems: list[str] = field(default_factory=list)
+    problems: list[str]
     """Everything that is not as it has to be."""
 
 
@@ -114,13 +130,14 @@ Update = Callable[[Work, Answers], str]
 """Updates a project to the newest release; returns why it was refused, or nothing."""
 
 
-def by_copier(work: Work, answers: Answers) -> str:
-    """Update as `copier update` does: without trust, and with no questions."""
+def by_copier(work: Work, answers: Answers, release: str | None = None) -> str:
+    """Update as `copier update --defaults` does, which is without trust."""
     try:
         copier.run_update(
             str(work.project),
             answers,
             answers_file=work.answers_file,
+            vcs_ref=release,
             defaults=True,
             overwrite=True,
             quiet=True,
@@ -134,16 +151,19 @@ def by_copier(work: Work, answers: Answers) -> str:
 class Trials:
     """Projects made by the releases of a template, and updated to its newest."""
 
-    def __init__(self, template: Path, folder: Path) -> None:
+    def __init__(self, template: Path, folder: Path, newest: str = HIGH) -> None:
         """Try the updates in a folder."""
-        self._template = template
+        self.template = template
         self._folder = folder
+        self._newest = newest
         self._made: dict[str, Path] = {}
         table = yaml.safe_load((template / "questions/90-files.yml").read_text("utf-8"))
-        rows = table["files"]["default"]
+        # A path that is left out by name is retired: projects that have the file keep it.
+        retired = [(path, OWNED) for path in table["_exclude"] if path.startswith("/")]
+        rows = [(row["path"], row["class"]) for row in table["files"]["default"]]
         self._owners = [
-            (GitIgnoreSpec.from_lines([row["path"].replace("{step}", "*")]), row["class"])
-            for row in rows
+            (GitIgnoreSpec.from_lines([path.replace("{step}", "*")]), owner)
+            for path, owner in retired + rows
         ]
 
     def made(self, release: str, answers: Answers, answers_file: str = ANSWERS) -> Path:
@@ -152,7 +172,7 @@ class Trials:
         if key not in self._made:
             project = self._folder / f"made-{len(self._made)}"
             copier.run_copy(
-                str(self._template),
+                str(self.template),
                 project,
                 answers,
                 answers_file=answers_file,
@@ -166,62 +186,28 @@ class Trials:
             self._made[key] = project
         return self._made[key]
 
-    def begin(self, group: Group) -> tuple[Work, dict[str, list[Promise]]]:
-        """Have a team do the edits of a group in a project of their own, and commit them."""
+    def begin(self, group: Group) -> Begun:
+        """Have a team do the edits of a group in a project of its own, and commit them."""
+        made = self.made(group.release, group.before)
         home = Path(tempfile.mkdtemp(prefix=f"{group.name}-", dir=self._folder))
         project = home / "project"
-        shutil.copytree(self.made(group.release, group.before), project, symlinks=True)
-        works = []
-        for edit in group.edits:
-            works.append(Work(project))
-            edit.do(works[-1])
-        works[-1].commit()
-        promises = {e.name: w.promises() for e, w in zip(group.edits, works, strict=True)}
-        return works[-1], promises
-
-    def trial(self, group: Group, update: Update) -> Trial:
-        """Do the edits of a group, update, and look at everything."""
-        work, promises = self.begin(group)
-        project, found = work.project, Trial()
-        before = tree(project)
-        recorded = yaml.safe_load((project / work.answers_file).read_text("utf-8"))
+        shutil.copytree(made, project, symlinks=True)
+        works = [Work(project) for _ in group.edits]
+        for edit, work in zip(group.edits, works, strict=True):
+            edit.do(work)
+        work = works[-1]
+        work.commit()
+        recorded = yaml.safe_load((work.project / work.answers_file).read_text("utf-8"))
         answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
-        fresh = self.made(HIGH, answers | group.answers, work.answers_file)
+        return Begun(
+            work=work,
+            promises={e.name: w.promises() for e, w in zip(group.edits, works, strict=True)},
+            before=tree(work.project),
+            origin=tree(made),
+            fresh=self.made(self._newest, answers | group.answers, work.answers_file),
+        )
 
-        if refusal := update(work, group.answers):
-            git(project, "reset", "--quiet", "--hard")
-            git(project, "clean", "--quiet", "-fd", ":/")
-            found.outcomes = dict.fromkeys(promises, "refused")
-            found.problems += differences(before, tree(project))
-            if group.worst != "refused":
-                found.problems.append(f"refused: {refusal}")
-            return found
-
-        after = tree(project)
-        conflicts = unmerged(project)
-        for edit in group.edits:
-            paths = {promise.path for promise in promises[edit.name]}
-            broken = [
-                words
-                for promise in promises[edit.name]
-                if (words := promise.broken(project, conflict=promise.path in conflicts))
-            ]
-            outcome = "lost" if broken else "conflict" if paths & conflicts else "kept"
-            found.outcomes[edit.name] = outcome
-            if OUTCOMES.index(outcome) > OUTCOMES.index(edit.worst):
-                found.problems.append(f"{edit.name}: {outcome}, {broken or paths & conflicts}")
-
-        if group.worst == "lost":
-            return found
-        origin = tree(self.made(group.release, group.before))
-        flat = [promise for several in promises.values() for promise in several]
-        expected = self.expected(before, origin, fresh, flat)
-        found.problems += differences(expected, after, but=conflicts)
-        found.problems += marks(project, before, after, conflicts)
-        found.problems += self._again(work, conflicts)
-        return found
-
-    def expected(self, before: Tree, origin: Tree, fresh: Path, promises: list[Promise]) -> Tree:
+    def expected(self, begun: Begun) -> Tree:
         """Say what has to be there after an update, path by path.
 
         - a file of the platform's that the team changed: its next version, changed likewise
@@ -229,26 +215,53 @@ class Trials:
         - an owned file that the project was never given: as a new project gets it
         - everything else is the team's: as it was, if only deleted
         """
-        new = tree(fresh)
+        new = tree(begun.fresh)
+        promises = [promise for several in begun.promises.values() for promise in several]
         claimed = {promise.path for promise in promises if isinstance(promise, Kept)}
-        blended = {promise.path for promise in promises if isinstance(promise, Blended)}
+        blended = [promise for promise in promises if isinstance(promise, Blended)]
         result: Tree = {}
-        for path in {*before, *new}:
-            platforms = path not in claimed and self._owner(path) != "owned"
-            if path in blended and path in new:
-                changes = [p for p in promises if isinstance(p, Blended) and p.path == path]
-                result[path] = replayed(changes, fresh / path)
-            elif platforms and (path in new or path in origin):
+        for path in {*begun.before, *new}:
+            platforms = path not in claimed and self.owner(path) != OWNED
+            changes = [promise for promise in blended if promise.path == path]
+            if changes and path in new:
+                result[path] = replayed(changes, begun.fresh / path)
+            elif platforms and (path in new or path in begun.origin):
                 result[path] = new.get(path, NOTHING)
-            elif path in before:
-                result[path] = before[path]
-            elif path not in origin:
+            elif path in begun.before:
+                result[path] = begun.before[path]
+            elif path not in begun.origin:
                 result[path] = new[path]
         return {path: what for path, what in result.items() if what != NOTHING}
 
-    def _owner(self, path: str) -> str:
+    def trial(self, group: Group, update: Update) -> Trial:
+        """Do the edits of a group, update, and look at everything."""
+        begun = self.begin(group)
+        project, before = begun.work.project, begun.before
+        if refusal := update(begun.work, group.answers):
+            git(project, "reset", "--quiet", "--hard")
+            git(project, "clean", "--quiet", "-fd", ":/")
+            problems = differences(before, tree(project))
+            if group.worst != "refused":
+                problems.append(f"refused: {refusal}")
+            return Trial(dict.fromkeys(begun.promises, "refused"), problems)
+
+        after, conflicts = tree(project), unmerged(project)
+        outcomes, problems = {}, []
+        for edit in group.edits:
+            outcome, reasons = outcome_of(begun.promises[edit.name], project, conflicts)
+            outcomes[edit.name] = outcome
+            if OUTCOMES.index(outcome) > OUTCOMES.index(edit.worst):
+                problems.append(f"{edit.name}: {outcome}, {'; '.join(reasons)}")
+        if group.worst != "lost":
+            problems += differences(self.expected(begun), after, but=conflicts)
+            problems += marks(project, before, after, conflicts)
+            problems += self._again(begun.work, conflicts)
+        return Trial(outcomes, problems)
+
+    def owner(self, path: str) -> str:
+        """Say whose a path is: owned, unless the table says otherwise."""
         known = ANSWERS if path.startswith(".copier-answers.") else path
-        return next((owner for spec, owner in self._owners if spec.match_file(known)), "owned")
+        return next((owner for spec, owner in self._owners if spec.match_file(known)), OWNED)
 
     def _again(self, work: Work, conflicts: set[str]) -> list[str]:
         """Commit, each conflict resolved as the team had it, and see that nothing is left to do."""
@@ -260,6 +273,17 @@ class Trials:
         problems = [f"a second update: {refusal}"] if refusal else []
         changed = differences(before, tree(work.project))
         return problems + [f"a second update changes {line}" for line in changed]
+
+
+def outcome_of(
+    promises: list[Promise], project: Path, conflicts: set[str]
+) -> tuple[str, list[str]]:
+    """Say what came of an edit, and why it is not simply kept."""
+    broken = [promise.broken(project, conflict=promise.path in conflicts) for promise in promises]
+    if reasons := [words for words in broken if words]:
+        return "lost", reasons
+    clashes = sorted({promise.path for promise in promises} & conflicts)
+    return ("conflict" if clashes else "kept"), clashes
 
 
 def replayed(changes: list[Blended], file: Path) -> str:

@@ -5,7 +5,17 @@ from conftest import ROOT, Template, git
 
 from scripts import ledger
 from scripts.edits import EDITS, WORKING
-from scripts.trials import Group, Trials, by_copier, groups
+from scripts.trials import (
+    HIGH,
+    OWNED,
+    Group,
+    Trials,
+    by_copier,
+    differences,
+    groups,
+    tree,
+    unmerged,
+)
 from scripts.updates import PAGE, WORDS, page, read
 
 RELEASES = [release.version for release in ledger.read(ROOT)]
@@ -56,3 +66,27 @@ def test_the_page_is_current() -> None:
     """The page shows this corpus. A release gets its column with the next one."""
     assert SHOWN in (RELEASES, RELEASES[:-1]), "run make updates"
     assert page(SAID, SHOWN) == TEXT, "run make updates"
+
+
+@pytest.mark.updates
+@pytest.mark.parametrize("release", RELEASES)
+def test_no_path_is_gone(trials: Trials, release: str) -> None:
+    """What a team may have edited is there, or retired: Copier would delete it, edits and all."""
+    all_parts = {"kubeflow_components": ["pipelines", "serving", "mlflow"]}
+    old, new = (tree(trials.made(version, all_parts)) for version in (release, HIGH))
+    assert not [path for path in old.keys() - new.keys() if trials.owner(path) != OWNED]
+
+
+@pytest.mark.updates
+def test_through_every_release(trials: Trials) -> None:
+    """A project that took every release has the platform's files of one that took the last."""
+    begun = trials.begin(next(each for each in groups(RELEASES[0]) if each.name == WORKING))
+    for release in [*RELEASES[1:], HIGH]:
+        assert not by_copier(begun.work, {}, release)
+        assert not unmerged(begun.work.project)
+        begun.work.commit()
+    found, expected = tree(begun.work.project), trials.expected(begun)
+    # An owned file is as the release that introduced it made it, not as the last one would.
+    late = {p for p in expected if trials.owner(p) == OWNED and p not in begun.before}
+    assert not differences(expected, found, but=late)
+    assert late <= found.keys()
