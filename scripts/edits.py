@@ -732,8 +732,8 @@ def links(work: Work) -> None:
     """Links: to a file, to nowhere, and one in the place of an owned file."""
     work.link("examples/link.md", "../README.md")
     work.link("examples/nowhere", "/nowhere/at/all")
-    work.move("tests/unit/test_features.py", "research/features.py")
-    work.link("tests/unit/test_features.py", "../../research/features.py")
+    work.move("tests/unit/test_features.py", "research/test_features.py")
+    work.link("tests/unit/test_features.py", "../../research/test_features.py")
 
 
 @edit(WORKING)

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import copier
@@ -74,31 +73,28 @@ class Group:
     release: str
     name: str
     edits: tuple[Edit, ...]
-
-    @property
-    def before(self) -> Answers:
-        """Return what the project is generated with."""
-        return self.edits[0].before
-
-    @property
-    def answers(self) -> Answers:
-        """Return what is answered in the update."""
-        return self.edits[0].answers
+    before: Answers
+    """What the project is generated with."""
+    answers: Answers
+    """What is answered in the update."""
 
     @property
     def worst(self) -> str:
         """Return the worst that may come of it."""
-        return max((edit.worst for edit in self.edits), key=OUTCOMES.index)
+        return max((edit.worst for edit in self.edits), key=OUTCOMES.index, default="kept")
 
 
-def groups(release: str) -> list[Group]:
-    """List the groups of the edits that are for projects of a release."""
+def groups(release: str) -> dict[str, Group]:
+    """Give the groups of the edits that are for projects of a release, by name."""
     version = ledger.parse(release)
-    edits = sorted((edit for edit in EDITS if version in edit.releases), key=lambda e: e.group)
-    return [
-        Group(release, name, tuple(members))
-        for name, members in groupby(edits, key=lambda edit: edit.group)
-    ]
+    members: dict[str, list[Edit]] = {}
+    for edit in EDITS:
+        if version in edit.releases:
+            members.setdefault(edit.group, []).append(edit)
+    return {
+        name: Group(release, name, tuple(edits), edits[0].before, edits[0].answers)
+        for name, edits in members.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -195,7 +191,7 @@ class Trials:
         works = [Work(project) for _ in group.edits]
         for edit, work in zip(group.edits, works, strict=True):
             edit.do(work)
-        work = works[-1]
+        work = works[-1] if works else Work(project)
         work.commit()
         recorded = yaml.safe_load((work.project / work.answers_file).read_text("utf-8"))
         answers = {key: value for key, value in recorded.items() if not key.startswith("_")}

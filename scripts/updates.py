@@ -91,7 +91,7 @@ def read(text: str) -> tuple[Results, list[str]]:
 def updates() -> None:
     """Try every edit on every release, and write the page."""
     releases = [release.version for release in ledger.read(ROOT)]
-    todo = [group for release in releases for group in groups(release)]
+    todo = [group for release in releases for group in groups(release).values()]
     results: Results = {}
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as name:

@@ -2,9 +2,11 @@
 
 import pytest
 from conftest import ROOT, Template, git
+from projects import Generated
 
 from scripts import ledger
 from scripts.edits import EDITS, WORKING
+from scripts.render import answers, names
 from scripts.trials import (
     HIGH,
     OWNED,
@@ -27,8 +29,13 @@ GROUPS = [
         marks=[pytest.mark.updates] * ((group.release, group.name) != (RELEASES[0], WORKING)),
     )
     for release in RELEASES
-    for group in groups(release)
+    for group in groups(release).values()
 ]
+# A team's old files have to work with the platform's new ones: of every release with the team's
+# edits in them, and of the oldest in every other flavour.
+LAPTOP = "laptop"
+LIVES = [(release, LAPTOP) for release in RELEASES]
+LIVES += [(RELEASES[0], flavour) for flavour in names() if flavour != LAPTOP]
 TEXT = (ROOT / PAGE).read_text("utf-8")
 SAID, SHOWN = read(TEXT)
 
@@ -57,7 +64,7 @@ def test_the_corpus() -> None:
     assert len(EDITS) >= 40
     assert len({edit.name for edit in EDITS}) == len({edit.says for edit in EDITS}) == len(EDITS)
     for release in RELEASES:
-        for group in groups(release):
+        for group in groups(release).values():
             for edit in group.edits:
                 assert (edit.before, edit.answers) == (group.before, group.answers), edit.name
 
@@ -80,7 +87,7 @@ def test_no_path_is_gone(trials: Trials, release: str) -> None:
 @pytest.mark.updates
 def test_through_every_release(trials: Trials) -> None:
     """A project that took every release has the platform's files of one that took the last."""
-    begun = trials.begin(next(each for each in groups(RELEASES[0]) if each.name == WORKING))
+    begun = trials.begin(groups(RELEASES[0])[WORKING])
     for release in [*RELEASES[1:], HIGH]:
         assert not by_copier(begun.work, {}, release)
         assert not unmerged(begun.work.project)
@@ -90,3 +97,22 @@ def test_through_every_release(trials: Trials) -> None:
     late = {p for p in expected if trials.owner(p) == OWNED and p not in begun.before}
     assert not differences(expected, found, but=late)
     assert late <= found.keys()
+
+
+@pytest.mark.project
+@pytest.mark.parametrize(("release", "flavour"), LIVES)
+def test_everything_works(trials: Trials, release: str, flavour: str) -> None:
+    """Set up and run at the old release, updated: all verbs succeed, and the model is known."""
+    group = Group(release, flavour, (), answers(flavour), answers(flavour))
+    work = trials.begin(groups(release)[WORKING] if flavour == LAPTOP else group).work
+    project = Generated(work.project)
+    project.make("setup", "run").succeeded()
+    model = next(project.path.glob("artifacts/models/*/record.json"))
+    work.commit()
+    assert not by_copier(work, group.answers)
+    assert not unmerged(project.path)
+    project.make("setup", "check", "test", "run").succeeded()
+    assert project.last_run["state"] == "succeeded"
+    assert model.exists()
+    work.commit()
+    assert git(project.path, "status", "--porcelain") == ""
