@@ -6,10 +6,14 @@ so that both see the same noise, and the ratio of their medians is what has the 
 copy            `copier copy` of the flavour laptop, beside a template of as many plain files, of
                 the same sizes and at the same paths, with one question
 unchanged run   a second `make run`, and the same without make, beside importing KFP
+compile         a pipeline as an environment's Kubeflow takes it, beside importing KFP
 step            a pipeline of many steps that do nothing, minus one of a single step, by step;
                 beside starting Python and importing what KFP runs a step with
 report, compare a run as a page, five hundred runs side by side
 served          answers of the model server, beside a bare one of KServe that returns a constant
+tags            the tags of all images when nothing has changed
+edit            `make images` after an edit of one line, and which images it built; and what each
+                image weighs. Where no container engine answers, it is said that these are left out
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -31,12 +35,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from scripts import bench_serving, quickstart, render, screen, synthetic
+from scripts import bench_images, bench_serving, quickstart, render, screen, synthetic
+from scripts.bench_images import Images, Weight
 from scripts.repository import ROOT, git, surroundings
 from scripts.screen import Refused
 
 STEPS = 10
 LOOK = 2.0
+TAGS = 2.0
 COMPONENT = """
 @dsl.component(base_image="python:3.11-slim-bookworm", install_kfp_package=False)
 def nothing_{number}(before: int) -> int:
@@ -174,6 +180,19 @@ def unchanged_run(project: Path, rounds: int) -> list[Figure]:
     ]
 
 
+def compiling(project: Path, rounds: int) -> Figure:
+    """Measure compiling the training pipeline for a cluster."""
+    python = project / ".venv/bin/python"
+    words = ["-m", "tools.compile", "--env", "dev", "--pipeline", "training"]
+    # The limit is close to the floor.
+    measured, floor = take_turns(
+        3 * rounds,
+        lambda: seconds([python, *words], project),
+        lambda: seconds([python, "-c", "import kfp"], project),
+    )
+    return Figure("tools.compile", measured, floor, "import kfp", limit=1.2)
+
+
 def step(project: Path, rounds: int) -> Figure:
     """Measure what a step costs that does nothing."""
     for name, count in (("many", STEPS + 1), ("single", 1)):
@@ -234,16 +253,27 @@ def bench(
         project = folder / "project"
         figures = [first_run(project), copy(folder, rounds), *unchanged_run(project, rounds)]
         # Before a step by itself is measured: that leaves other runs behind.
+        figures.append(compiling(project, rounds))
         figures += looks(project, rounds)
         figures += served(project)
+        figures.append(tags(project, rounds))
+        weights: list[Weight] = []
+        if engine_answers():
+            images = Images(project, environment())
+            figures.append(edit(images))
+            weights = images.weights()
         figures.append(step(project, rounds))
     if as_json:
         rows = [
             {**asdict(figure), "ratio": figure.ratio, "kept": figure.kept} for figure in figures
         ]
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([*rows, *map(asdict, weights)], indent=2))
         return
     screen.console.print(table(figures))
+    if weights:
+        screen.console.print(scales(weights))
+    else:
+        screen.say("No container engine answers: nothing was built, and no image weighed.")
     missed = [figure.what for figure in figures if figure.kept is False]
     screen.what_next(f"Missed: {', '.join(missed)}." if missed else "Every limit is kept.")
 
@@ -267,6 +297,38 @@ def served(project: Path) -> list[Figure]:
         Figure(f"served, {row.name}", row.value, row.floor, bare, row.limit, rate=row.rate)
         for row in bench_serving.bench(project)
     ]
+
+
+def tags(project: Path, rounds: int) -> Figure:
+    """Measure the tags of all images, of which none has changed."""
+    python = project / ".venv/bin/python"
+    (taken,) = take_turns(rounds, lambda: seconds([python, "-c", bench_images.TAGS], project))
+    return Figure("all tags, nothing changed", taken, limit=TAGS, absolute=True)
+
+
+def engine_answers() -> bool:
+    """Return whether images can be built here."""
+    if not shutil.which("docker"):
+        return False
+    done = subprocess.run(["docker", "version"], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+def edit(images: Images) -> Figure:
+    """Measure what an edit of one line of the model's module rebuilds."""
+    rebuilt = images.after_edit()
+    return Figure("make images, model.py edited", rebuilt.seconds, parts=rebuilt.images)
+
+
+def scales(weights: list[Weight]) -> Table:
+    """Show what the images weigh."""
+    shown = Table("MB", box=None, pad_edge=False, header_style="dim")
+    for name in ("base", "dependencies", "ours"):
+        shown.add_column(name, justify="right")
+    for weight in weights:
+        parts = (weight.base, weight.dependencies, weight.ours)
+        shown.add_row(weight.image, *(f"{part:.1f}" for part in parts))
+    return shown
 
 
 def table(figures: list[Figure]) -> Table:

@@ -126,9 +126,13 @@ class Questions:
                 values[name] = value
         return values
 
-    def complaint(self, name: str, answer: Any) -> str:
-        """Return what the question's validator says of an answer: nothing if it accepts it."""
-        rendered: str = compiled(self.jinja, self.all[name]["validator"]).render({name: answer})
+    def complaint(self, name: str, answer: Any, **others: Any) -> str:
+        """Return what the question's validator says of an answer: nothing if it accepts it.
+
+        Those to the other questions are the defaults, save what is given here.
+        """
+        answers = {**self.derive(**others), name: answer}
+        rendered: str = compiled(self.jinja, self.all[name]["validator"]).render(answers)
         return rendered.strip()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ from scripts.render import answers, names, online
 from scripts.repository import surroundings
 
 TIMEOUT = 600
+# What a step prints before it sleeps.
+ASLEEP = "FAST ASLEEP"
 # A developer's tools must not stand in for those that a project installs.
 OWN_TOOLS = ("ruff", "lint-imports", "pre-commit", "pytest", "jupyter")
 
@@ -73,8 +75,7 @@ class Generated:
 
     def make(self, *arguments: str, **environment: str | None) -> Done:
         """Run make as on a machine that has uv and no tools of Python; None unsets a variable."""
-        merged = {**machine(), **environment}
-        return self._run(["make", *arguments], {k: v for k, v in merged.items() if v is not None})
+        return self._run(["make", *arguments], _changed(environment))
 
     @property
     def package(self) -> Path:
@@ -109,9 +110,9 @@ class Generated:
         text = re.sub(r"source: \S+", lambda _: lines, file.read_text("utf-8"), count=1)
         file.write_text(text, encoding="utf-8")
 
-    def python(self, code: str) -> Done:
-        """Run Python in the project's environment."""
-        return self._run([".venv/bin/python", "-c", code], machine())
+    def python(self, code: str, **environment: str | None) -> Done:
+        """Run Python in the project's environment; None unsets a variable."""
+        return self._run([".venv/bin/python", "-c", code], _changed(environment))
 
     def shipped_data(self, path: str, change: str = "") -> None:
         """Write the data that the project comes with to a file, changed by a line of Python."""
@@ -152,6 +153,23 @@ else:
         before = set(runs.glob("*"))
         return lambda: any((folder / file).exists() for folder in set(runs.glob("*")) - before)
 
+    def fall_asleep(self) -> None:
+        """Have every step that imports the model sleep for long."""
+        model = self.package / "model.py"
+        sleep = f"import time\n\nprint({ASLEEP!r}, flush=True)\ntime.sleep(300)\n"
+        model.write_text(sleep + model.read_text("utf-8"), encoding="utf-8")
+
+    def asleep(self, step: str) -> Callable[[], bool]:
+        """Return whether a step sleeps, in a run that begins after this call."""
+        runs = self.path / "artifacts/runs"
+        before = set(runs.glob("*"))
+
+        def sleeps() -> bool:
+            logs = [folder / f"{step}.log" for folder in set(runs.glob("*")) - before]
+            return any(ASLEEP in log.read_text("utf-8") for log in logs if log.exists())
+
+        return sleeps
+
     def interrupt(self, verb: str, when: Callable[[], bool], **environment: str) -> Done:
         """Run a verb and press Ctrl-C as soon as something is true."""
         running = subprocess.Popen(
@@ -173,12 +191,29 @@ else:
                 time.sleep(0.02)
             os.killpg(running.pid, signal.SIGINT)
             out, err = running.communicate(timeout=60)
-            with pytest.raises(ProcessLookupError):
-                os.killpg(running.pid, 0)
+            # An orphan is not gone before it is buried.
+            deadline = time.monotonic() + 10
+            while group_lives(running.pid):
+                assert time.monotonic() < deadline, "what it has started runs on"
+                time.sleep(0.02)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
         return Done(running.returncode, out, err)
+
+
+def _changed(environment: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {**machine(), **environment}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def group_lives(leader: int) -> bool:
+    """Return whether a process of a group is left."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def heed_interrupts() -> None:

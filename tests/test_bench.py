@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import engine
 import pytest
 from conftest import Template
-from projects import flavour, life, restored
+from projects import flavour, life, machine, restored
 from pytest_copie.plugin import Copie
 from rich.console import Console
 
 from scripts import bench
 from scripts.bench import Figure
+from scripts.bench_images import Images
 from scripts.screen import Refused
 
 
@@ -61,6 +63,29 @@ def test_a_command_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.project
+@pytest.mark.engine
+@pytest.mark.parametrize("name", [flavour("laptop")])
+def test_images(name: str, template: Template, copie_session: Copie) -> None:
+    """An edit of the model builds some images again, and each weighs something."""
+    engine.require()
+    with restored(life(name, template, copie_session).project) as project:
+        assert bench.tags(project.path, rounds=1).kept is not None
+        images = Images(project.path, machine())
+        figure = bench.edit(images)
+        weights = images.weights()
+    assert 0 < len(figure.parts) < len(weights)
+    assert figure.seconds >= max(figure.parts.values())
+    for weight in weights:
+        assert weight.base > 0
+        assert weight.dependencies > 0
+        assert 0 < weight.ours < 1
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(bench.scales(weights))
+    assert f"{weights[0].base:.1f}" in capture.get()
+
+
+@pytest.mark.project
 @pytest.mark.parametrize("name", [flavour("laptop")])
 def test_measurements(
     name: str,
@@ -75,6 +100,7 @@ def test_measurements(
         figures = [
             bench.copy(tmp_path, rounds=1),
             *bench.unchanged_run(project.path, rounds=1),
+            bench.compiling(project.path, rounds=1),
             bench.step(project.path, rounds=1),
         ]
     for figure in figures:

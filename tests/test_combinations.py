@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Questions, Template
-from projects import Generated, flavour, life, restored
-from pytest_copie.plugin import Copie
 
 from scripts.render import answers, names
 
@@ -28,11 +26,17 @@ def combinations() -> list[Any]:
         given = question.get("choices", [])
         choices[name] = list(given.values()) if isinstance(given, dict) else given
     choices["extra_steps"] = [[], ["clean_text"]]
-    choices["kubeflow_components"] = [["pipelines"], ["pipelines", "serving", "mlflow"]]
-    return [
-        pytest.param(dict(zip(choices, values, strict=True)), id="-".join(map(str, values)))
-        for values in itertools.product(*choices.values())
-    ]
+    choices["parts"] = ["few", "all"]
+    combined = []
+    for values in itertools.product(*choices.values()):
+        answers = dict(zip(choices, values, strict=True))
+        if answers.pop("parts") == "all":
+            several = ["training"] if answers["model_framework"] == "xgboost" else []
+            answers["kubeflow_components"] = ["pipelines", "serving", *several, "mlflow"]
+        else:
+            answers["kubeflow_components"] = ["pipelines"]
+        combined.append(pytest.param(answers, id="-".join(map(str, values))))
+    return combined
 
 
 @pytest.mark.parametrize("answers", combinations())
@@ -67,15 +71,3 @@ def test_every_choice_has_a_flavour(questions: Questions) -> None:
         for choice in given.values() if isinstance(given, dict) else given:
             chosen = [choice in values[name] for values in run if values[name]]
             assert any(chosen), f"{name}: {choice}"
-
-
-@pytest.mark.project
-@pytest.mark.parametrize("name", [flavour("laptop")])
-def test_an_extra_step(name: str, template: Template, copie_session: Copie, tmp_path: Path) -> None:
-    """The files of an extra step pass the project's own checks and tests."""
-    extended = template.render(tmp_path / "extended", extra_steps=["clean_text"])
-    with restored(life(name, template, copie_session).project) as project:
-        assert isinstance(project, Generated)
-        (extended / "steps/clean_text").rename(project.path / "steps/clean_text")
-        project.make("setup", "check").succeeded()
-        project.make("test", "ARGS=steps/clean_text tests/contracts").succeeded()

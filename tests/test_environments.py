@@ -41,9 +41,9 @@ def compiled(project: Generated, env: str) -> tuple[dict[str, Any], dict[str, An
     target = project.path / "artifacts" / "compiled.yaml"
     code = f"""
 from kfp.compiler import Compiler
-from tools import run
+from tools.definition import load
 from tools.project import project
-Compiler().compile(run.load("training", project().environment({env!r})), {str(target)!r})
+Compiler().compile(load("training", project().environment({env!r})), {str(target)!r})
 """
     project.python(code).succeeded()
     pipeline, platform = yaml.safe_load_all(target.read_text("utf-8"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Template
-from projects import life, machine
+from projects import flavour, life, machine
 from pytest_copie.plugin import Copie
 
 CONFIG = Path(__file__).with_name("managed-mypy.ini")
@@ -14,11 +14,11 @@ STUBS = ("--with", "types-PyYAML")
 
 
 @pytest.mark.project
-@pytest.mark.xdist_group("laptop")
-def test_python_is_typed(template: Template, copie_session: Copie) -> None:
+@pytest.mark.parametrize("name", [flavour("laptop"), flavour("xgboost-regression")])
+def test_python_is_typed(name: str, template: Template, copie_session: Copie) -> None:
     done = subprocess.run(
         [*MYPY, *STUBS, "mypy", "--config-file", str(CONFIG), "-p", "runtime", "-p", "tools"],
-        cwd=life("laptop", template, copie_session).project.path,
+        cwd=life(name, template, copie_session).project.path,
         env=machine(),
         check=False,
         capture_output=True,

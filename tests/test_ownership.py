@@ -43,8 +43,10 @@ def test_every_file_has_one_owner(default_project: Path) -> None:
 
 def test_every_row_has_a_file(template: Template, tmp_path: Path) -> None:
     """No row is left over or misspelled; none is there twice."""
-    everything = ["pipelines", "serving", "mlflow"]
-    files = generated(template.render(tmp_path / "project", kubeflow_components=everything))
+    everything = ["pipelines", "serving", "training", "mlflow"]
+    project = tmp_path / "project"
+    template.render(project, kubeflow_components=everything, model_framework="xgboost")
+    files = generated(project)
     for row in ROWS:
         assert any(matcher(row).match_file(path) for path in files), row["path"]
     paths = [row["path"] for row in ROWS]

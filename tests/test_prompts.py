@@ -117,6 +117,26 @@ def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
     assert answers(tmp_path / "project") == asked
 
 
+def test_an_answer_that_another_one_rules_out(start: Start, tmp_path: Path) -> None:
+    """What does not go together is not accepted, and can be mended at once."""
+    child = start()
+    for question in ("called", "one sentence", "owns", "kind of prediction", "library"):
+        child.expect(question)
+        child.send(ENTER)
+    child.expect("Which components")
+    child.send(DOWN + DOWN + " " + ENTER)
+    # The reason is not drawn here: for it the terminal would have to say where the cursor is.
+    child.send(" " + ENTER)
+    child.expect("asked")
+    child.send(ENTER)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    given = answers(tmp_path / "project")
+    assert given["kubeflow_components"] == ["pipelines", "serving"]
+    assert given["serving_styles"] == ["online", "batch"]
+
+
 def test_stopping_leaves_nothing(start: Start, tmp_path: Path) -> None:
     """Ctrl-C in the middle writes nothing and is no success."""
     child = start()

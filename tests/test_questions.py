@@ -23,7 +23,7 @@ QUESTIONS = {
 CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
-    "kubeflow_components": ["pipelines", "serving", "mlflow"],
+    "kubeflow_components": ["pipelines", "serving", "training", "mlflow"],
     "serving_styles": ["online", "batch"],
 }
 DERIVED = [
@@ -126,10 +126,24 @@ def test_refused(questions: Questions, name: str, answer: Any) -> None:
     assert questions.complaint(name, answer).startswith(("Type ", "Leave out "))
 
 
+def test_some_libraries_train_on_one_node(questions: Questions) -> None:
+    """Several nodes are for XGBoost; the refusal says why."""
+    answer = ["pipelines", "training"]
+    assert questions.complaint("kubeflow_components", answer, model_framework="xgboost") == ""
+    told = questions.complaint("kubeflow_components", answer)
+    assert told.startswith("Leave out training")
+    assert "scikit-learn" in told
+
+
 def test_copier_refuses_too(template: Template, tmp_path: Path) -> None:
     """The validators are in force, for what is not asked as well."""
-    for answers in ({"project_name": "日本語"}, {"extra_steps": ["Bad Name"]}, {"model_task": "x"}):
-        with pytest.raises(ValueError, match=r"Type a name|Type each step|Invalid choice"):
+    for answers in (
+        {"project_name": "日本語"},
+        {"extra_steps": ["Bad Name"]},
+        {"model_task": "x"},
+        {"kubeflow_components": ["pipelines", "training"]},
+    ):
+        with pytest.raises(ValueError, match=r"Type a name|Type each step|Invalid|Leave out"):
             template.render(tmp_path / "project", **answers)
         assert not (tmp_path / "project").exists()
 

@@ -19,8 +19,13 @@ def write(frame: pd.DataFrame, path: str) -> dict[str, Any]:
 
 
 def read(path: str) -> pd.DataFrame:
-    """Read a frame that `write` wrote."""
-    return pd.read_parquet(path)
+    """Read a frame that `write` wrote, from a path or a URI."""
+    if "://" not in path:
+        return pd.read_parquet(path)
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        return pd.read_parquet(file)
 
 
 def write_parts(frame: pd.DataFrame, folder: str, *, rows: int) -> list[str]:

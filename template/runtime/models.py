@@ -53,7 +53,24 @@ def save(pipeline: "Pipeline", folder: Path) -> str:
         "versions": _versions(),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    return digest(folder)
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of a model in a folder (64 hex digits)."""
     return _sha256(folder / MANIFEST)
+
+
+def transfer(source: str, target: str) -> None:
+    """Copy a model from one path or URI to another; its manifest comes last."""
+    import fsspec
+
+    come_from, old = fsspec.core.url_to_fs(source)
+    go_to, new = fsspec.core.url_to_fs(target)
+    go_to.makedirs(new, exist_ok=True)
+    names = [path.rpartition("/")[2] for path in come_from.ls(old, detail=False)]
+    for name in sorted(names, key=MANIFEST.__eq__):
+        go_to.pipe_file(f"{new}/{name}", come_from.cat_file(f"{old}/{name}"))
 
 
 def load(folder: Path, *, sha256: str, trusted_packages: Sequence[str] = ()) -> "Pipeline":

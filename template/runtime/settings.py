@@ -1,10 +1,12 @@
 """Typed settings: strict, frozen, and every wrong key named."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
 
 from runtime.errors import ProjectError
 
@@ -29,6 +31,16 @@ class Settings(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ProjectError(explain(error, cls, "settings")) from None
+
+    def to_json(self) -> str:
+        """Write the JSON string in which settings travel to a step."""
+        return json.dumps(self.complete(), separators=(",", ":"))
+
+    def complete(self) -> dict[str, Any]:
+        """Every setting as JSON can hold it, with those that `model_dump` leaves out."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        plain: dict[str, Any] = to_jsonable_python(values)
+        return plain
 
 
 def explain(error: ValidationError, settings: type[BaseModel], where: str) -> str:

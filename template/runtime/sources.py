@@ -37,6 +37,14 @@ def is_query(source: str) -> bool:
     return source.startswith(DUCKDB) or bool(scheme and scheme.lower() not in FILE_SCHEMES)
 
 
+def local_path(source: str) -> str | None:
+    """The path or pattern by which a source names files of this machine; None if it names none."""
+    path = re.sub(r"^(file://|duckdb:|sqlite(\+\w+)?:///)", "", source)
+    if not path or path.startswith(SKLEARN) or "://" in path:
+        return None
+    return _with_environment(path)
+
+
 def check(source: str, query: str | None) -> None:
     """Refuse a source that cannot work, before anything runs.
 

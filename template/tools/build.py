@@ -9,7 +9,7 @@ state   of a check: `present` where it has to be (in the environment's registry,
         where there is none), `local` (in the engine, but not in the registry), `missing`, or
         `unknown`: the registry refuses to say. Of a build: `present`, `local`, `built`, `pushed`
 bytes   its size in the engine, or null where only the registry has it
-digest  what the registry knows it by, or null before it is pushed from this machine
+seconds what building and pushing it took; 0 when there was nothing to do
 """
 
 import json
@@ -32,7 +32,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from tools import engine, images, screen
+from tools import engine, images, package_index, screen
 from tools.commit import commit
 from tools.engine import Engine
 from tools.environment import Environment
@@ -70,7 +70,6 @@ class Image:
     reference: str
     state: str = "missing"
     bytes: int | None = None
-    digest: str = ""
     started: float = 0.0
     seconds: float = 0.0
     problem: str = ""
@@ -84,13 +83,19 @@ def build(
     push: Annotated[bool, typer.Option(help="Push what the registry lacks.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
-    arguments: Annotated[str, typer.Option(help="More for the engine's `build`.")] = "",
+    arguments: Annotated[
+        str, typer.Option(envvar="BUILD_ARGS", help="More for the engine's `build`.")
+    ] = "",
 ) -> None:
     """Build what neither the environment's registry nor this machine's engine has."""
     environment = project().environment(env)
     wanted = selected(only)
     if push:
         require_push(environment, env)
+    try:
+        more = shlex.split(arguments)
+    except ValueError as error:
+        raise ProjectError(f"BUILD_ARGS is {arguments!r}, which no shell reads: {error}") from None
     images.prefetch(wanted)
     found = engine.find(program)
     shown = not as_json
@@ -104,8 +109,12 @@ def build(
             f"read there, `{found.program} login {engine.registry(unknown[0].reference)}` first"
         )
     if not check:
-        work = Workshop(found, all_of_them, shlex.split(arguments), push=push, shown=shown)
-        work.do()
+        work = Workshop(found, all_of_them, more, push=push, shown=shown)
+        try:
+            work.do()
+        except KeyboardInterrupt:
+            screen.what_next("Stopped. `make images` goes on with what is missing.")
+            raise
     if as_json:
         json.dump([described(image) for image in all_of_them], sys.stdout, indent=2)
         print()
@@ -147,12 +156,10 @@ def look(them: Sequence[Image], found: Engine, *, in_registry: bool) -> None:
 
     def ask(image: Image) -> None:
         published = found.published(image.reference) if in_registry else False
-        held = found.held(image.reference)
-        if held:
-            image.bytes, image.digest = held
-        if published or (held and not in_registry):
+        image.bytes = found.size(image.reference)
+        if published or (image.bytes and not in_registry):
             image.state = "present"
-        elif held:
+        elif image.bytes:
             image.state = "local"
         else:
             image.state = "unknown" if published is None else "missing"
@@ -193,8 +200,10 @@ class Workshop:
         pool = ThreadPoolExecutor(AT_ONCE)
         with view if live else nullcontext():
             try:
-                list(pool.map(self._one, [*push, *build]))
-            except BaseException:
+                for image in pool.map(self._one, [*push, *build]):
+                    if self._shown and not live:
+                        screen.console.print(f"{image.name:<20} {image.state}")
+            except KeyboardInterrupt:
                 self._engine.stop()
                 raise
             finally:
@@ -202,7 +211,7 @@ class Workshop:
         if self._shown and not live:
             screen.console.print(table(self._images))
 
-    def _one(self, image: Image) -> None:
+    def _one(self, image: Image) -> Image:
         image.started = time.perf_counter()
         try:
             with log_of(image) as log:
@@ -215,9 +224,8 @@ class Workshop:
         except ProjectError as error:
             image.state, image.problem = "failed", str(error)
         image.seconds = time.perf_counter() - image.started
-        held = self._engine.held(image.reference) if image.state != "failed" else None
-        if held:
-            image.bytes, image.digest = held
+        image.bytes = self._engine.size(image.reference)
+        return image
 
     def _build(self, image: Image, log: IO[bytes]) -> None:
         settings = project().images
@@ -230,15 +238,16 @@ class Workshop:
         }
         if self._revision:
             labels["org.opencontainers.image.revision"] = self._revision
-        with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            write(images.context(image.name), Path(folder))
+        with tempfile.TemporaryDirectory(prefix="image-") as name:
+            folder, private = Path(name, "context"), Path(name)
+            write(images.context(image.name), folder)
             self._engine.build(
-                Path(folder),
+                folder,
                 image.reference,
                 base=base,
                 platform=settings.platform,
                 labels=labels,
-                secrets={},
+                secrets=package_index.secrets(private),
                 arguments=self._arguments,
                 log=log,
             )
@@ -264,7 +273,7 @@ def write(context: Mapping[str, File], folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.content)
         target.chmod(0o755 if file.executable else 0o644)
-    for target in folder.rglob("*"):
+    for target in (folder, *folder.rglob("*")):
         if target.is_dir():
             target.chmod(0o755)
         os.utime(target, (TIME, TIME))
@@ -281,14 +290,14 @@ def log_of(image: Image) -> Iterator[IO[bytes]]:
         yield log
 
 
-def described(image: Image) -> dict[str, str | int | None]:
+def described(image: Image) -> dict[str, str | float | None]:
     """An image as JSON has it."""
     return {
         "name": image.name,
         "image": image.reference,
         "state": image.state,
         "bytes": image.bytes,
-        "digest": image.digest or None,
+        "seconds": round(image.seconds, 1),
     }
 
 

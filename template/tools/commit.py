@@ -1,5 +1,6 @@
 """What git says of this checkout."""
 
+import getpass
 import subprocess
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ def commit() -> Commit:
     """The commit that is checked out now."""
     found = _git("rev-parse", "HEAD")
     return Commit(found, bool(found and _git("status", "--porcelain")))
+
+
+def author() -> str:
+    """Who works here, as commits say it."""
+    return _git("config", "user.name") or getpass.getuser()
 
 
 def _git(*arguments: str) -> str:

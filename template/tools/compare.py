@@ -314,7 +314,7 @@ def _column(run: Run, name: str) -> Any:
     """A column that every run has."""
     return {
         "run": run.run_id,
-        "when": _ago(run.started_at),
+        "when": ago(run.started_at),
         "state": run.state,
         "seconds": run.seconds,
         "data": run.data_version,
@@ -337,7 +337,7 @@ def _rank(value: Any) -> tuple[int, float, str]:
     return 1, 0, _plain(value)
 
 
-def _ago(started_at: str) -> str:
+def ago(started_at: str) -> str:
     """How long ago a run began."""
     started = datetime.fromisoformat(started_at)
     started = started if started.tzinfo else started.replace(tzinfo=UTC)

@@ -1,6 +1,5 @@
 """The container engine of this machine: Docker with BuildKit or Podman, by its command line."""
 
-import json
 import os
 import re
 import shutil
@@ -8,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from runtime.errors import ProjectError
 
@@ -16,19 +15,26 @@ ENGINES = ("docker", "podman")
 # An engine that is there answers at once; a registry may be far away.
 ENGINE_SECONDS, REGISTRY_SECONDS = 20, 60
 REFUSALS = re.compile(
-    r"unauthorized|denied|no basic auth credentials|authentication required|forbidden|40[13]\b",
+    r"unauthorized|denied|no basic auth credentials|authentication required|forbidden|\b40[13]\b",
     re.IGNORECASE,
 )
 ABSENCE = re.compile(
-    r"no such manifest|manifest unknown|name unknown|not found|404\b", re.IGNORECASE
+    r"no such manifest|manifest unknown|name unknown|not found|\b404\b", re.IGNORECASE
 )
-# Reached in plain HTTP, as Docker's daemon does by itself.
+# What Podman 4 says of an image that is there and no list of images.
+SINGLE = "Treating single images as manifest lists is not implemented"
+# Asked in plain HTTP, as Docker's daemon does by itself; Podman has registries.conf for it.
 LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/")
 SURROUNDINGS = {
     "DOCKER_BUILDKIT": "1",
     # So that what is pushed is an image, not an index of one and its attestation.
     "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
 }
+# BuildKit numbers what it does: "#3 [internal] load metadata for REF", and then "#3 ERROR: …".
+BASE_MISSING = (
+    r"^(?P<step>#\d+) \[internal\] load metadata for (.*\n)*?(?P=step) ERROR: (?P<why>.*)$",
+    r"^Error: creating build container: (?P<why>.*)$",
+)
 # What is wrong when the log of a build has this in it, from the most to the least certain.
 REASONS = (
     (
@@ -48,19 +54,11 @@ REASONS = (
     ),
     (
         r"name resolution|dns error|failed to lookup address|Name or service not known|"
-        r"NewConnectionError|Network is unreachable|ConnectTimeout|operation timed out",
-        "the build does not reach the package index: docs/images.md says how it gets to a "
-        "company's, and through a proxy",
+        r"Temporary failure resolving|NewConnectionError|Network is unreachable|ConnectTimeout",
+        "the build does not reach where it gets packages from: docs/images.md says how it is told "
+        "of a company's index, of a proxy, and of another network",
     ),
 )
-
-
-class Held(NamedTuple):
-    """An image that the engine has."""
-
-    bytes: int
-    digest: str
-    """What a registry knows it by; empty before it is pushed."""
 
 
 class Engine:
@@ -76,21 +74,16 @@ class Engine:
         """Refuse to go on with an engine that does not answer."""
         done = self._ask("version")
         if done.returncode != 0:
-            raise ProjectError(
-                f"{self.program} does not answer ({last_line(done.stderr)}): start it, "
-                "or set DOCKER_HOST to where it listens"
-            )
+            said = last_line(done.stderr)
+            forbidden = "join the group `docker`, or use Podman by ENGINE=podman"
+            silent = "start it, or set DOCKER_HOST to where it listens"
+            way_out = forbidden if "permission denied" in said else silent
+            raise ProjectError(f"{self.program} does not answer ({said}): {way_out}")
 
-    def held(self, reference: str) -> Held | None:
-        """An image, if the engine has it."""
-        done = self._ask("image", "inspect", reference)
-        if done.returncode != 0:
-            return None
-        (found,) = json.loads(done.stdout)
-        repository = reference.rpartition(":")[0]
-        digests = (digest.partition("@") for digest in found.get("RepoDigests") or [])
-        digest = next((digest for name, _, digest in digests if name == repository), "")
-        return Held(found["Size"], digest)
+    def size(self, reference: str) -> int | None:
+        """The bytes of an image, layers that it shares included; None when it is not here."""
+        done = self._ask("image", "inspect", "--format", "{{.Size}}", reference)
+        return int(done.stdout) if done.returncode == 0 else None
 
     def published(self, reference: str) -> bool | None:
         """Whether the registry has an image; None when it refuses to say.
@@ -98,15 +91,15 @@ class Engine:
         Raises:
             ProjectError: the registry cannot be reached.
         """
-        insecure = {"docker": "--insecure", "podman": "--tls-verify=false"}[self.program]
-        options = [insecure] if LOOPBACK.match(reference) else []
+        docker = self.program == "docker"
+        options = ["--insecure"] if docker and LOOPBACK.match(reference) else []
         done = self._ask("manifest", "inspect", *options, reference, seconds=REGISTRY_SECONDS)
-        if done.returncode == 0:
+        if done.returncode == 0 or SINGLE in done.stderr:
             return True
+        if ABSENCE.search(done.stderr):
+            return False
         if REFUSALS.search(done.stderr):
             return None
-        if ABSENCE.search(done.stderr) and "no such host" not in done.stderr:
-            return False
         raise ProjectError(
             f"the registry {registry(reference)} cannot be reached ({last_line(done.stderr)}): "
             "look at `registry` in config/environments/, or build for this machine by ENV=local"
@@ -133,6 +126,8 @@ class Engine:
         options += [f"--label={name}={value}" for name, value in labels.items()]
         options += [f"--secret=id={name},src={path}" for name, path in secrets.items()]
         code, said = self._do(log, "build", *options, *arguments, "--tag", reference, str(folder))
+        if code < 0:
+            raise ProjectError(f"{self.program} was ended by signal {-code}")
         if code != 0:
             self.require()
             raise ProjectError(reason(said, base, platform))
@@ -143,9 +138,7 @@ class Engine:
         Raises:
             ProjectError: the registry refuses, or cannot be reached.
         """
-        insecure = self.program == "podman" and LOOPBACK.match(reference)
-        options = ["--tls-verify=false"] if insecure else []
-        code, said = self._do(log, "push", *options, reference)
+        code, said = self._do(log, "push", reference)
         if code == 0:
             return
         self.require()
@@ -225,17 +218,18 @@ def registry(reference: str) -> str:
 
 def reason(log: str, base: str, platform: str) -> str:
     """Why a build failed, in a sentence where it is a known way to fail."""
-    # BuildKit numbers what it does: "#3 [internal] load metadata for REF", and then "#3 ERROR: …".
-    for number in re.findall(r"^(#\d+) \[internal\] load metadata for", log, re.MULTILINE):
-        if error := re.search(rf"^{number} ERROR: (.*)$", log, re.MULTILINE):
+    for pattern in BASE_MISSING:
+        if error := re.search(pattern, log, re.MULTILINE):
             return (
-                f"the base image {base} cannot be had ({error[1]}): look at `images.base_image` in "
-                "config/project.yaml"
+                f"the base image {base} cannot be had ({error['why']}): look at "
+                "`images.base_image` in config/project.yaml"
             )
     for pattern, sentence in REASONS:
         if re.search(pattern, log):
             return sentence.format(base=base, platform=platform)
-    return last_line(log)
+    # BuildKit ends with the command that failed; what that said last is above.
+    said = re.findall(r"^#\d+ \d+\.\d+ (.*\S)", log, re.MULTILINE)
+    return said[-1] if said else last_line(log)
 
 
 def last_line(text: str) -> str:

@@ -9,21 +9,20 @@ from pydantic import AfterValidator, Field
 
 from runtime.errors import ProjectError
 from runtime.settings import Settings
+from tools import cron
 from tools.execution import Execution
 
 
-def _cron(value: str) -> str:
-    if not re.fullmatch(r"[\d*/,\-A-Za-z?]+( [\d*/,\-A-Za-z?]+){4}", value):
-        raise ValueError(
-            "write minute, hour, day, month and weekday with a space between, such as '0 3 * * 1'"
-        )
+def _url(value: str) -> str:
+    if value and not re.match(r"https?://[^/]", value):
+        raise ValueError("write it from https:// on")
     return value
 
 
 class Schedule(Settings):
     """When a pipeline runs by itself."""
 
-    cron: Annotated[str, AfterValidator(_cron)]
+    cron: Annotated[str, AfterValidator(cron.check)]
     """Minute, hour, day of the month, month, day of the week; in UTC."""
     enabled: bool = True
     """Whether it runs; a schedule that is switched off stays on the cluster, paused."""
@@ -44,7 +43,7 @@ class Environment(Settings):
     """The cluster, as a context of the kubeconfig; empty: its current one."""
     namespace: str = ""
     """Where runs happen on the cluster; empty: this environment has no cluster."""
-    url: str = ""
+    url: Annotated[str, AfterValidator(_url)] = ""
     """Of KFP's API; empty: it is reached through the cluster's API server."""
     service_account: str = ""
     """What the steps' pods may do on the cluster; empty: what KFP gives every run."""
@@ -60,6 +59,14 @@ class Environment(Settings):
     def execution(self, step: str) -> Execution:
         """How a step is executed here."""
         return self.steps.get(step, Execution()).over(self.every_step)
+
+    def require_folder(self, name: str) -> None:
+        """Refuse to run on this machine where nothing says in which folder of it."""
+        if not self.artifact_root or "://" in self.artifact_root:
+            raise ProjectError(
+                f"the environment {name!r} keeps what runs write on its cluster, not in a folder "
+                "of this machine: run there by RUNNER=cluster, or choose ENV=local"
+            )
 
     def configured(self, definition: Any, images: Mapping[str, str]) -> Any:
         """A pipeline as it runs here: each task with its image and its execution.

@@ -3,12 +3,11 @@
 Tags are left out: they change with every edit, and have tests of their own.
 """
 
-import tempfile
 from pathlib import Path
 
-from tools import images, screen
+from tools import compile, images, screen
+from tools.definition import defined
 from tools.project import ROOT, project
-from tools.run import defined
 
 FOLDER = "tests/golden"
 TAG = "golden"
@@ -21,13 +20,7 @@ def path(pipeline: str) -> Path:
 
 def compiled(pipeline: str) -> str:
     """A pipeline's intermediate representation (YAML), with a placeholder for every image tag."""
-    from kfp.compiler import Compiler
-
-    definition = defined(pipeline)
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "pipeline.yaml"
-        Compiler().compile(definition, str(target))
-        text = target.read_text()
+    text = compile.compiled(defined(pipeline)).text
     for step in project().steps:
         reference = images.image(step)
         text = text.replace(reference, f"{reference.rpartition(':')[0]}:{TAG}")

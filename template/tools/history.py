@@ -17,8 +17,10 @@ _ERRORS = re.compile(r"(^|_)(brier|error|loss|mae|mape|mse|msle|rmse|rmsle)(_|$)
 
 
 def artifacts(environment: str) -> Path:
-    """The folder of what this environment's local runs write."""
-    return ROOT / project().environment(environment).artifact_root
+    """The folder of what is kept here of this environment's runs."""
+    found = project().environment(environment)
+    # What runs on a cluster write is there; here are their records.
+    return ROOT / (f"artifacts/{environment}" if found.namespace else found.artifact_root)
 
 
 def folders(environment: str) -> list[Path]:

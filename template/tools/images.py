@@ -132,13 +132,6 @@ def _package(name: str, root: Path) -> tuple[str, str]:
     return ("--package", f"step-{name}" if name in project(root).steps else name)
 
 
-def forget() -> None:
-    """Read the project's files again at the next question."""
-    imports.graph.cache_clear()
-    for cached in (tag, _export):
-        cached.cache_clear()
-
-
 _pool = ThreadPoolExecutor(thread_name_prefix="uv-export")
 
 

@@ -34,6 +34,7 @@ _FINISHED = re.compile(
 )
 _CACHED = re.compile(r"Task (?P<task>\S+) cache hit \(key=(?P<key>[0-9a-f]+)\)")
 _SKIPPED = re.compile(r"Skipping conditional task (?P<task>\S+)")
+_RETRIED = re.compile(r"Task (?P<task>\S+) failed \(attempt ")
 
 
 @dataclass
@@ -67,12 +68,14 @@ class Progress(logging.Filter, io.TextIOBase):
 
     def __init__(self, pipeline_spec: Any, folder: Path) -> None:
         logging.Filter.__init__(self)
-        root = Step("", "", pipeline_spec.root)
-        self.steps = _steps(pipeline_spec, pipeline_spec.root.dag.tasks, root)
+        self.steps = steps_of(pipeline_spec)
         self.folder = folder
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
+        self._live = Live(
+            console=console, get_renderable=lambda: table(self.steps), refresh_per_second=8
+        )
         self._log: io.TextIOBase | None = None
         self._level = logging.WARNING
+        self._stopped = False
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
@@ -97,8 +100,14 @@ class Progress(logging.Filter, io.TextIOBase):
         if console.is_terminal:
             self._live.stop()
         root = logging.getLogger()
-        root.removeFilter(self)
         root.setLevel(self._level)
+        # A thread that kfp has lost sight of may want to begin the next step of a loop even now.
+        if not self._stopped:
+            root.removeFilter(self)
+
+    def stop(self) -> None:
+        """Let no step begin any more; kfp begins what is left of a loop before it gives up."""
+        self._stopped = True
 
     @property
     def failed(self) -> Step | None:
@@ -109,6 +118,8 @@ class Progress(logging.Filter, io.TextIOBase):
         """Read an event from kfp's log, and show none of it."""
         message = record.getMessage()
         if match := _STARTED.search(message):
+            if self._stopped:
+                raise KeyboardInterrupt
             self._start(self._step(match["component"]))
         elif match := _FINISHED.search(message):
             state = "ran" if match["state"] == "SUCCESS" else "failed"
@@ -117,6 +128,9 @@ class Progress(logging.Filter, io.TextIOBase):
             step = next(step for step in self.steps if step.name == match["task"])
             step.cache_key = match["key"]
             self._finish(step, "cached")
+        elif match := _RETRIED.search(message):
+            step = next(step for step in self.steps if step.name == match["task"])
+            step.state = "running" if step.running else "waiting"
         elif match := _SKIPPED.search(message):
             for step in self.steps:
                 if match["task"] in (step.name, *step.parents):
@@ -158,16 +172,29 @@ class Progress(logging.Filter, io.TextIOBase):
             self._log.close()
             self._log = None
         if not console.is_terminal:
-            console.print(f"{step.name:<20} {state:<12} {_seconds(step)}")
+            console.print(line(step, state))
 
-    def _table(self) -> Table:
-        table = Table("step", "state", box=None, pad_edge=False, header_style="dim")
-        table.add_column("seconds", justify="right")
-        for step in self.steps:
-            style = STYLES[step.state]
-            state = Spinner("dots", "running") if step.state == "running" else step.state
-            table.add_row(step.name, state, _seconds(step), style=style)
-        return table
+
+def table(steps: list[Step]) -> Table:
+    """How far each step is."""
+    made = Table("step", "state", box=None, pad_edge=False, header_style="dim")
+    made.add_column("seconds", justify="right")
+    for step in steps:
+        style = STYLES[step.state]
+        state = Spinner("dots", "running") if step.state == "running" else step.state
+        made.add_row(step.name, state, _seconds(step), style=style)
+    return made
+
+
+def line(step: Step, state: str) -> str:
+    """The same of one step, where nobody watches a table."""
+    return f"{step.name:<20} {state:<12} {_seconds(step)}"
+
+
+def steps_of(pipeline_spec: Any) -> list[Step]:
+    """The steps of a pipeline, each after those that it waits for."""
+    root = Step("", "", pipeline_spec.root)
+    return _steps(pipeline_spec, pipeline_spec.root.dag.tasks, root)
 
 
 def _seconds(step: Step) -> str:

@@ -4,7 +4,9 @@ import json
 
 from runtime.errors import ProjectError
 from runtime.records import ModelRecord
+from runtime.sources import EXTRAS
 from runtime.store import ModelStore, model_id
+from tools import history
 from tools.project import ROOT, project
 
 MODELS_SHOWN = 5
@@ -12,8 +14,41 @@ MODELS_SHOWN = 5
 
 def store(env: str) -> ModelStore:
     """The model store of an environment."""
-    uri = project().environment(env).model_store
-    return ModelStore(uri if "://" in uri else str(ROOT / uri))
+    return opened(project().environment(env).model_store)
+
+
+def opened(uri: str) -> ModelStore:
+    """The model store at a folder of the project or a URI.
+
+    Raises:
+        ProjectError: what reads such a URI is not installed.
+    """
+    try:
+        return ModelStore(uri if "://" in uri else str(ROOT / uri))
+    except ImportError:
+        extra = EXTRAS.get(uri.partition("://")[0])
+        what = f'"runtime[{extra}]"' if extra else "the fsspec package for it"
+        raise ProjectError(
+            f"the model store {uri!r} needs a driver: add {what} to the group `tools` in "
+            "pyproject.toml, then `make setup`"
+        ) from None
+
+
+def champion(uri: str) -> str:
+    """SHA-256 of the released model; empty when nothing is released.
+
+    Raises:
+        ProjectError: the store does not answer.
+    """
+    store = opened(uri)
+    try:
+        return store.champion()
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ProjectError(
+            f"the model store {uri!r} cannot be read: {reason}. Is it there, and does this machine "
+            "have a login to it?"
+        ) from error
 
 
 def newest(env: str) -> ModelRecord:
@@ -75,7 +110,7 @@ def _is_name(name: str) -> bool:
 
 def _of_run(env: str, name: str) -> str:
     """The id of the model that a run registered; empty when there is no such run."""
-    path = ROOT / project().environment(env).artifact_root / "runs" / name / "run.json"
+    path = history.artifacts(env) / "runs" / name / history.RECORD
     if not path.exists():
         return ""
     step = json.loads(path.read_text())["steps"].get("register", {})

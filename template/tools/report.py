@@ -14,9 +14,9 @@ from runtime.errors import ProjectError
 from runtime.records import Artifact, RunRecord
 from runtime.store import ModelStore, model_id
 from tools import card, evidence, graph, history, pages, screen
+from tools.conclusion import own_error
 from tools.evidence import Judgement, NothingToShowError, Profile
 from tools.project import ROOT, project
-from tools.run import own_error
 
 PAGE, CARD = "report.html", "model-card.md"
 # What a page shows of what may be very long.

@@ -4,7 +4,7 @@ import subprocess
 
 from tools import golden, screen
 from tools.project import ROOT, project
-from tools.run import refuse_path
+from tools.runners import refuse_path
 
 
 def setup() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kfp.compiler import Compiler
 
-from tools import run
+from tools.definition import load
 from tools.imports import steps_of
 from tools.project import project
 
@@ -27,7 +27,7 @@ def test_each_step_asks_for_what_its_environment_says(
 ) -> None:
     environment = project().environment(env)
     compiled = tmp_path / "compiled.yaml"
-    Compiler().compile(run.load(pipeline, environment), str(compiled))
+    Compiler().compile(load(pipeline, environment), str(compiled))
     executors = next(yaml.safe_load_all(compiled.read_text()))["deploymentSpec"]["executors"]
     for step in steps_of(pipeline):
         name = re.compile(rf"exec-{step.replace('_', '-')}(-\d+)?")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools import golden, graph, run
+from tools.definition import load
 from tools.progress import Progress
 from tools.project import project
 
@@ -21,14 +22,14 @@ def test_compiles_to_what_is_kept_in_git(pipeline: str) -> None:
 @pytest.mark.parametrize("pipeline", project().pipelines)
 def test_asks_for_nothing_that_nobody_knows(pipeline: str) -> None:
     environment = project().environment("local")
-    definition = run.load(pipeline, environment)
+    definition = load(pipeline, environment)
     known = {**run.facts(pipeline, environment), "lineage": ""}
     assert run.select(definition, known).keys() <= known.keys()
 
 
 @pytest.mark.parametrize("pipeline", project().pipelines)
 def test_it_is_known_which_step_waits_for_which(pipeline: str, tmp_path: Path) -> None:
-    definition = run.load(pipeline, project().environment("local"))
+    definition = load(pipeline, project().environment("local"))
     steps = Progress(definition.pipeline_spec, tmp_path).steps
     assert steps
     place = graph.layers({step.name: step.after for step in steps})

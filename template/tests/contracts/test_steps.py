@@ -8,9 +8,10 @@ import pytest
 
 from runtime.settings import Settings
 from tools import images
+from tools.definition import defined
 from tools.imports import steps_of
 from tools.project import ROOT, project
-from tools.run import SETTINGS_SUFFIX, defined
+from tools.run import SETTINGS_SUFFIX
 
 STEPS = project().steps
 FILES = ("Dockerfile", "apt.txt", "component.py", "pyproject.toml", "settings.py")
