@@ -240,8 +240,10 @@ class Trials:
         promises = [promise for several in begun.promises.values() for promise in several]
         claimed = {promise.path for promise in promises if isinstance(promise, Kept)}
         blended = [promise for promise in promises if isinstance(promise, Blended)]
+        # What is behind a link is elsewhere, and looked at there.
+        links = tuple(f"{path}/" for path, what in begun.before.items() if what.startswith("link"))
         result: Tree = {}
-        for path in {*begun.before, *new}:
+        for path in (path for path in {*begun.before, *new} if not path.startswith(links)):
             platforms = path not in claimed and self.owner(path) != OWNED
             changes = [promise for promise in blended if promise.path == path]
             if changes and path in new:
