@@ -79,6 +79,24 @@ def test_update_of_a_project(draft: Template, tmp_path: Path) -> None:
     assert (project.path / "steps/clean_text/Dockerfile").exists()
 
 
+def test_what_an_older_project_adds(template: Template, tmp_path: Path) -> None:
+    """By hand it writes what a new project is given."""
+    answers = {"model_framework": "xgboost", "kubeflow_components": ["pipelines", "training"]}
+    project = template.render(tmp_path / "project", **answers)
+    page = (project / "docs/several-nodes.md").read_text("utf-8")
+    component = (project / "steps/train/component.py").read_text("utf-8")
+    block = page.partition("```python\n")[2].partition("```")[0]
+    assert all(line.strip() in component for line in block.splitlines())
+    others = {
+        "steps/train/settings.py": "nodes: int = Field(default=1, ge=1, exclude=True)",
+        "steps/train/pyproject.toml": '"runtime[kubernetes,s3]"',
+        "config/project.yaml": "nodes: 1",
+    }
+    for path, text in others.items():
+        assert f"`{text}`" in page
+        assert text in (project / path).read_text("utf-8")
+
+
 def test_defaults_of_a_company(
     draft: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
