@@ -36,6 +36,11 @@ def state(path: Path) -> str:
     return "folder" if path.is_dir() else "nothing"
 
 
+def lines_of(content: bytes) -> list[bytes]:
+    """Split a file into lines, of which a carriage return is part."""
+    return content.split(b"\n")
+
+
 def describe(content: bytes, *, executable: bool) -> str:
     """Say what a file is, by its hash."""
     return f"file {hashlib.sha256(content).hexdigest()}{' executable' * executable}"
@@ -68,7 +73,7 @@ class Blended:
     def broken(self, project: Path, *, conflict: bool = False) -> str:
         """Say which lines are missing or back. A conflict shows what was taken out once more."""
         file = project / self.path
-        lines = Counter(file.read_bytes().splitlines()) if file.is_file() else Counter()
+        lines = Counter(lines_of(file.read_bytes())) if file.is_file() else Counter()
         lost = list((Counter(self.added) - lines).elements())
         back = [] if conflict else [line for line in self.removed if line in lines]
         if self.executable and not os.access(file, os.X_OK):
@@ -77,12 +82,16 @@ class Blended:
         text += [f"{len(back)} lines are back, {back[0]!r}"] if back else []
         return f"{self.path}: {'; '.join(text)}" if text else ""
 
-    def in_conflict(self, project: Path) -> bool:
-        """Tell whether any of the work is between a conflict's markers."""
+    def in_conflict(self, project: Path, fresh: Path) -> bool:
+        """Tell whether any of the work is between a conflict's markers, or has lost its place."""
+        try:
+            self.change((fresh / self.path).read_bytes())
+        except LookupError:
+            return True
         inside: list[bytes] = []
         outside: list[bytes] = []
         lines = outside
-        for line in (project / self.path).read_bytes().splitlines():
+        for line in lines_of((project / self.path).read_bytes()):
             if line.startswith(MARKERS[1]):
                 lines = outside
             elif line.startswith(MARKERS[0]) or lines is inside:
@@ -173,7 +182,7 @@ class Work:
         after = all_changes(before)
         if after == before and not executable:
             raise LookupError(f"{path} is as it was")
-        old, new = before.splitlines(), after.splitlines()
+        old, new = lines_of(before), lines_of(after)
         added: list[bytes] = []
         removed: list[bytes] = []
         matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)

@@ -284,7 +284,9 @@ class Trials:
         after, conflicts = tree(project), unmerged(project)
         outcomes, problems = {}, []
         for edit in group.edits:
-            outcome, reasons = outcome_of(begun.promises[edit.name], project, conflicts)
+            outcome, reasons = outcome_of(
+                begun.promises[edit.name], project, begun.fresh, conflicts
+            )
             outcomes[edit.name] = outcome
             if OUTCOMES.index(outcome) > OUTCOMES.index(way.worst(edit)):
                 problems.append(f"{edit.name}: {outcome}, {'; '.join(reasons)}")
@@ -320,7 +322,7 @@ class Trials:
 
 
 def outcome_of(
-    promises: list[Promise], project: Path, conflicts: set[str]
+    promises: list[Promise], project: Path, fresh: Path, conflicts: set[str]
 ) -> tuple[str, list[str]]:
     """Say what came of an edit, and why it is not simply kept."""
     broken = [promise.broken(project, conflict=promise.path in conflicts) for promise in promises]
@@ -329,7 +331,8 @@ def outcome_of(
     clashes = [
         promise.path
         for promise in promises
-        if promise.path in conflicts and (isinstance(promise, Kept) or promise.in_conflict(project))
+        if promise.path in conflicts
+        and (isinstance(promise, Kept) or promise.in_conflict(project, fresh))
     ]
     return ("conflict" if clashes else "kept"), clashes
 

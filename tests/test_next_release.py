@@ -76,23 +76,16 @@ def release(template: Path) -> None:
     commit(template, "The next release", tag=NEXT)
 
 
-# What comes of the edits that are not simply kept.
-OUTCOMES = {
-    WORKING: "kept",
-    APART: "kept",
-    CLASHING: "kept",
-    "pin": "kept",
-    "bound_removed": "conflict",
-}
-GROUPS = [group for name, group in groups(HIGH).items() if name in OUTCOMES]
+GROUPS = [group for name, group in groups(HIGH).items() if name in (WORKING, APART, CLASHING)]
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 def test_the_corpus(trials: Trials, group: Group) -> None:
-    """What is retired stays, edited or not; what is new arrives; the answers stay."""
+    """What is retired stays, edited or not; what is new arrives; a moved bound is in the way."""
     trial = trials.trial(group)
     assert not trial.problems, "\n".join(trial.problems)
-    assert set(trial.outcomes.values()) == {OUTCOMES[group.name]}
+    clashes = {name for name, outcome in trial.outcomes.items() if outcome != "kept"}
+    assert clashes == ({"bound_removed"} if group.name == CLASHING else set())
 
 
 def theirs(do: Callable[[Work], None], worst: str = "kept") -> Group:
