@@ -45,7 +45,7 @@ check: environment ## Check style and types
 
 .PHONY: test-fast
 test-fast: environment ## Run the tests that need no project's environment, in under a minute
-	@$(RUN) pytest -n auto --dist loadgroup -m "not project" $(ARGS)
+	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates" $(ARGS)
 
 .PHONY: format
 format: environment ## Format the code, and mend what can be mended
@@ -54,6 +54,10 @@ format: environment ## Format the code, and mend what can be mended
 .PHONY: reference
 reference: $(UV) ## Write docs/reference anew, from the questions
 	@$(RUN) python -m scripts.reference
+
+.PHONY: updates
+updates: environment ## Update every release with every edit of the corpus, and write what came of it
+	@$(RUN) python -m scripts.updates
 
 .PHONY: bench
 bench: environment ## Measure what has a limit, each figure beside its floor (ARGS=--json)

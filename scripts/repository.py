@@ -46,3 +46,15 @@ def surroundings() -> Mapping[str, str]:
     path = kept.get("PATH", os.defpath).split(os.pathsep)
     kept["PATH"] = os.pathsep.join(part for part in path if not part.startswith(here))
     return kept
+
+
+def no_settings(folder: Path) -> dict[str, str]:
+    """Give the variables that keep a person's settings of git and Copier out; files are needed."""
+    gitconfig, copier = folder / "gitconfig", folder / "copier.yml"
+    gitconfig.write_text("[user]\n\tname = Test\n\temail = test@example.com\n[gc]\n\tauto = 0\n")
+    copier.write_text("{}\n")
+    return {
+        "GIT_CONFIG_GLOBAL": str(gitconfig),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "COPIER_SETTINGS_PATH": str(copier),
+    }

@@ -1,11 +1,14 @@
 """What a person sees: a sentence per mistake, an exit code that says the same, what comes next."""
 
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import track as _track
+
+T = TypeVar("T")
 
 console = Console(highlight=False)
 _errors = Console(stderr=True, highlight=False)
@@ -40,3 +43,8 @@ def what_next(*lines: str) -> None:
     for line in lines:
         console.print("[bold green]→[/]", end=" ")
         say(line)
+
+
+def track(items: Iterable[T], doing: str, total: int) -> Iterable[T]:
+    """Show how many of the items are done."""
+    return _track(items, doing, total, console=console)

@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +13,14 @@ import copier
 import pytest
 import yaml
 
+from scripts.repository import no_settings
+from scripts.trials import offer
+
 if TYPE_CHECKING:
     from projects import Generated
     from pytest_copie.plugin import Copie
 
 ROOT = Path(__file__).resolve().parent.parent
-
-# The clone's tag: newer than any release, so that every row of the ownership table has arrived.
-HIGH = "999.0.0"
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
@@ -145,32 +144,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's settings of git and Copier out of the tests."""
-    config = tmp_path_factory.mktemp("settings") / "gitconfig"
-    config.write_text("[user]\n\tname = Test\n\temail = test@example.com\n[gc]\n\tauto = 0\n")
-    settings = config.with_name("copier.yml")
-    settings.write_text("{}\n")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if re.match("GIT_", name)]:
             patch.delenv(name)
-        patch.setenv("GIT_CONFIG_GLOBAL", str(config))
-        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-        patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        for name, value in no_settings(tmp_path_factory.mktemp("settings")).items():
+            patch.setenv(name, value)
         yield
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, _quiet_surroundings: None) -> Template:
     """Clone this repository, what is not committed yet included: read it, do not change it."""
-    clone = tmp_path_factory.mktemp("template") / "clone"
-    git(ROOT, "clone", "--quiet", "--no-hardlinks", "--no-checkout", str(ROOT), str(clone))
-    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    for name in {name for name in listed.split("\0") if name}:
-        source = ROOT / name
-        if source.is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, clone / name)
-    commit(clone, "The working tree", tag=HIGH)
-    return Template(clone)
+    return Template(offer(tmp_path_factory.mktemp("template") / "clone"))
 
 
 @pytest.fixture
