@@ -1,20 +1,12 @@
-"""Is this project ready for an update? Changes nothing in it.
+"""Is a project ready for an update? Looks, and changes nothing."""
 
-    python hooks/before_update.py PROJECT --snapshot FILE
-
-`make update` runs it from the release it updates to. Every problem is one sentence and the exit
-code is 1; otherwise FILE, which belongs outside the project, gets what after_update.py needs.
-"""
-
-import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ownership import Refused, digest, git, paths, present, row_of, some, table
+from ownership import Refused, git, paths, some
 
+ANSWERS = ".copier-answers.yml"
 UNFINISHED = {
     "MERGE_HEAD": "merge",
     "rebase-merge": "rebase",
@@ -22,10 +14,29 @@ UNFINISHED = {
     "CHERRY_PICK_HEAD": "cherry-pick",
     "REVERT_HEAD": "revert",
 }
+# Holds the command that undoes an update, for as long as the update writes to the project.
+JOURNAL = "template-update"
 
 
-def repository_problems(project: Path) -> list[str]:
-    """Say what keeps git from telling the update's changes from the team's."""
+def problems(project: Path, answers_file: str, branch: str) -> list[str]:
+    """Say all that keeps an update on a branch of that name from being safe."""
+    try:
+        found = repository_problems(project, branch)
+    except Refused as refusal:
+        return [str(refusal)]
+    try:
+        read_answers(project, answers_file)
+    except Refused as refusal:
+        found.append(str(refusal))
+    return found
+
+
+def repository_problems(project: Path, branch: str) -> list[str]:
+    """Say what keeps git from telling the update's changes from the team's.
+
+    Raises:
+        Refused: there is no repository to look at.
+    """
     if not project.is_dir():
         raise Refused(f"{project} is not a folder: name the project's folder.")
     try:
@@ -38,30 +49,58 @@ def repository_problems(project: Path) -> list[str]:
         git(project, "rev-parse", "--verify", "--quiet", "HEAD")
     except Refused:
         raise Refused("The repository has no commit yet: git add --all, git commit.") from None
+    journal = git_file(project, JOURNAL)
+    if journal.exists():
+        undo = journal.read_text(encoding="utf-8")
+        raise Refused(f"An update was stopped in the middle. Take it back, then try again: {undo}")
 
-    unfinished = {
-        name
-        for mark, name in UNFINISHED.items()
-        if (project / git(project, "rev-parse", "--git-path", mark).strip()).exists()
-    }
-    problems = [
+    unfinished = {name for mark, name in UNFINISHED.items() if git_file(project, mark).exists()}
+    found = [
         f"A {name} is not finished: run git {name} --continue or --abort."
         for name in sorted(unfinished)
     ]
-    try:
-        git(project, "symbolic-ref", "--quiet", "HEAD")
-    except Refused:
-        if "rebase" not in unfinished:
-            problems.append("No branch is checked out: run git switch -c update.")
+    if not current_branch(project) and "rebase" not in unfinished:
+        found.append("No branch is checked out: run git switch and the name of one.")
+    if git(project, "branch", "--list", branch):
+        found.append(
+            f"There is a branch {branch} already, of an update before: git switch {branch} to go "
+            f"on with it, or git branch -D {branch}."
+        )
     # One entry a file: two letters, a blank, the path.
     status = git(project, "status", "--porcelain", "-z", "--no-renames").split("\0")
     if changed := [entry[3:] for entry in status if entry]:
-        problems.append(f"Not committed: {some(changed)}. Commit or stash first.")
-    return problems
+        found.append(f"Not committed: {some(changed)}. Commit or stash first.")
+    # Lower case: assumed to be unchanged. S: skipped, of which a sparse checkout has none on disk.
+    listed = git(project, "ls-files", "-v", "-z").split("\0")
+    unseen = [entry[2:] for entry in listed if entry[:1].islower() or entry[:1] == "S"]
+    if hidden := [path for path in unseen if (project / path).exists()]:
+        found.append(
+            f"git is told not to look at {some(hidden)}: git update-index --no-assume-unchanged "
+            "--no-skip-worktree and the file's name."
+        )
+    try:
+        git(project, "var", "GIT_COMMITTER_IDENT")
+    except Refused:
+        found.append("git does not know who you are: git config user.name and user.email.")
+    return found
+
+
+def current_branch(project: Path) -> str:
+    """Name the branch that is checked out; empty if there is none."""
+    return git(project, "branch", "--show-current").strip()
+
+
+def git_file(project: Path, name: str) -> Path:
+    """Find a file of git's own."""
+    return project / git(project, "rev-parse", "--git-path", name).strip()
 
 
 def read_answers(project: Path, name: str) -> dict[str, Any]:
-    """Read the project's answers, which say where it comes from."""
+    """Read the project's answers, which say where it comes from.
+
+    Raises:
+        Refused: they are missing, broken, or not in git.
+    """
     file = project / name
     restore = f"Restore it from git: git log --diff-filter=DM -- {name}"
     try:
@@ -79,50 +118,3 @@ def read_answers(project: Path, name: str) -> dict[str, Any]:
     if not paths(project, "ls-files", "-z", "--", name):
         raise Refused(f"{name} is not in git: run git add --force {name} and commit.")
     return answers
-
-
-def snapshot(project: Path, answers: dict[str, Any]) -> dict[str, Any]:
-    """Note the files that are the team's alone: owned ones, and those the template knows not."""
-    rows = table()
-    theirs = {
-        path: digest(project / path)
-        for path in present(project)
-        if (row := row_of(path, rows)) is None or row.owner == "owned"
-    }
-    steps = answers.get("extra_steps") or []
-    return {"commit": answers["_commit"], "extra_steps": steps, "files": theirs}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Check the project and write the snapshot."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("project", type=Path, help="the project's folder")
-    parser.add_argument("--snapshot", type=Path, help="write what after_update.py needs here")
-    parser.add_argument("--answers-file", default=".copier-answers.yml", help="if it has another")
-    options = parser.parse_args(arguments)
-    project: Path = options.project
-    answers: dict[str, Any] = {}
-    try:
-        problems = repository_problems(project)
-        try:
-            answers = read_answers(project, options.answers_file)
-        except Refused as refusal:
-            problems.append(str(refusal))
-        if options.snapshot and not problems:
-            text = json.dumps(snapshot(project, answers), indent=2)
-            options.snapshot.write_text(text, encoding="utf-8")
-    except Refused as refusal:
-        problems = [str(refusal)]
-    except OSError as error:
-        problems = [f"{error.filename or project}: {error.strerror}."]
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        print("What next: nothing was changed; mend this and update again.", file=sys.stderr)
-        return 1
-    print(f"What next: update. The project, made by {answers['_commit']}, is ready for it.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,6 +24,8 @@ class Release:
     """All 40 hex digits."""
     date: str
     """YYYY-MM-DD."""
+    yanked: str = ""
+    """Why `make update` goes to it no more; written into the ledger by hand."""
 
     @property
     def line(self) -> str:

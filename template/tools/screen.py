@@ -43,6 +43,11 @@ def warn(message: str) -> None:
     _errors.print(f"[bold yellow]![/] {escape(message)}", soft_wrap=True)
 
 
+def notice(line: str) -> None:
+    """What is being done, where it takes a while or somebody may want to know."""
+    _errors.print(f"[dim]·[/] {escape(line)}", soft_wrap=True)
+
+
 def what_next(*lines: str) -> None:
     """The last lines of every verb."""
     for line in lines:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,18 @@ from pathlib import Path
 import yaml
 
 from runtime.errors import ProjectError
-from tools.project import ROOT
+from tools import screen
 
+# As in tools.project, which takes a quarter of a second to import.
+ROOT = Path(__file__).resolve().parents[1]
 COPIER = "copier>=9.19,<10"
 ANSWERS = ".copier-answers*.yml"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubeflow-template"
 # Large files are not needed to see what changes; Copier warns of files that it need not find.
 QUIETLY = {**os.environ, "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C", "PYTHONWARNINGS": "ignore"}
+# The releases among the template's tags, as Copier sorts them.
+RELEASE = re.compile(r"v?\d+(\.\d+)+")
+LEDGER = "releases.yaml"
 NAMES_SHOWN = 5
 
 
@@ -42,6 +47,17 @@ class Origin:
     """The template's release."""
     extra_steps: tuple[str, ...]
     """The steps besides the core ones."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of the template."""
+
+    version: str
+    date: str
+    """YYYY-MM-DD."""
+    yanked: str = ""
+    """Why no project is to be updated to it; empty for a good one."""
 
 
 def origin() -> Origin:
@@ -133,6 +149,63 @@ def repository(template: Origin) -> Path:
     return folder
 
 
+def releases(repository: Path) -> list[Release]:
+    """All releases of the template, oldest first."""
+    form = "--format=%(refname:strip=2) %(creatordate:short)"
+    tags = [
+        line.split() for line in git("for-each-ref", form, "refs/tags", cwd=repository).splitlines()
+    ]
+    try:
+        rows = yaml.safe_load(git("show", f"HEAD:{LEDGER}", cwd=repository))
+    except ProjectError:
+        rows = []
+    yanked = {row["version"]: row["yanked"] for row in rows if row.get("yanked")}
+    found = [
+        Release(version, date, yanked.get(version, ""))
+        for version, date in tags
+        if RELEASE.fullmatch(version)
+    ]
+    return sorted(found, key=lambda release: number(release.version))
+
+
+def number(version: str) -> tuple[int, ...]:
+    """A release as numbers that can be compared; 0.4.0-3-gabcdef is later than 0.4.0."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("-g")[0]))
+
+
+def run_hook(
+    name: str,
+    release: Release,
+    made_from: Origin,
+    repository: Path,
+    *options: str,
+    capture: bool = False,
+) -> "subprocess.CompletedProcess[str]":
+    """Say that a script of the template is run, and run it in a process of its own.
+
+    Raises:
+        ProjectError: that release has no such script, or Copier, which it needs, cannot be had.
+    """
+    script = f"hooks/{name}.py"
+    commit = git("rev-parse", f"{release.version}^{{commit}}", cwd=repository).strip()
+    screen.notice(
+        f"runs {script} of release {release.version} of {made_from.source}, commit {commit[:12]}"
+    )
+    python = python_with_copier()
+    with tempfile.TemporaryDirectory(prefix="release-") as folder:
+        place = {"GIT_WORK_TREE": f"{folder}/release", "GIT_INDEX_FILE": f"{folder}/index"}
+        files = Path(folder, "release")
+        files.mkdir()
+        git("read-tree", commit, cwd=repository, **place)
+        git("checkout-index", "--all", cwd=repository, **place)
+        if not (files / script).exists():
+            raise ProjectError(f"release {release.version} has no {script}: use plain Copier")
+        command = [python, str(files / script), str(ROOT), f"--repository={repository}"]
+        command += [f"--to={release.version}", f"--answers-file={made_from.file}", *options]
+        output = subprocess.PIPE if capture else None
+        return subprocess.run(command, cwd=ROOT, env=QUIETLY, stdout=output, text=True)
+
+
 def _clone(url: str) -> Path:
     folder = CACHE / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -163,18 +236,27 @@ def copier(*arguments: str) -> None:
     Raises:
         ProjectError: it cannot be had, or says no.
     """
+    done = _run([python_with_copier(), "-m", "copier", *arguments])
+    _check("nothing was changed; Copier says", done)
+
+
+def python_with_copier() -> str:
+    """A Python that has Copier, beside the project's own.
+
+    Raises:
+        ProjectError: it cannot be had.
+    """
     run = ["uv", "tool", "run", "--python", f"{sys.version_info[0]}.{sys.version_info[1]}"]
     # The package index is asked only when this machine has none that fits.
     for more in (["--offline"], []):
-        tool = [*run, *more, "--from", COPIER]
-        if _run([*tool, "python", "-c", ""]).returncode == 0:
-            break
-    else:
-        raise ProjectError(
-            "Copier is not on this machine yet, and could not be fetched from the package index: "
-            f"is the network there? `uv tool run '{COPIER}' --version` says more"
-        )
-    _check("nothing was changed; Copier says", _run([*tool, "copier", *arguments]))
+        find = ["python", "-c", "import sys; print(sys.executable)"]
+        done = _run([*run, *more, "--from", COPIER, *find])
+        if done.returncode == 0:
+            return done.stdout.strip()
+    raise ProjectError(
+        "Copier is not on this machine yet, and could not be fetched from the package index: "
+        f"is the network there? `uv tool run '{COPIER}' --version` says more"
+    )
 
 
 @contextmanager
@@ -198,13 +280,13 @@ def take_over(copy: Path, paths: Iterable[str]) -> None:
         shutil.copy(copy / path, ROOT / path)
 
 
-def git(*arguments: str, cwd: Path = ROOT) -> str:
+def git(*arguments: str, cwd: Path = ROOT, **environment: str) -> str:
     """What git prints.
 
     Raises:
         ProjectError: it is not installed, or says no.
     """
-    return _check("git says", _run(["git", *arguments], cwd))
+    return _check("git says", _run(["git", *arguments], cwd, environment))
 
 
 def uv(*arguments: str, cwd: Path = ROOT) -> str:
@@ -224,12 +306,14 @@ def some(names: Iterable[str]) -> str:
 
 
 # From the project's folder on, as the template may be a path that is relative to it.
-def _run(command: list[str], cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+def _run(
+    command: list[str], cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
             command,
             cwd=cwd,
-            env=QUIETLY,
+            env={**QUIETLY, **(environment or {})},
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
