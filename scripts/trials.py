@@ -8,9 +8,12 @@ next version.
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import copier
@@ -78,11 +81,6 @@ class Group:
     answers: Answers
     """What is answered in the update."""
 
-    @property
-    def worst(self) -> str:
-        """Return the worst that may come of it."""
-        return max((edit.worst for edit in self.edits), key=OUTCOMES.index, default="kept")
-
 
 def groups(release: str) -> dict[str, Group]:
     """Give the groups of the edits that are for projects of a release, by name."""
@@ -122,12 +120,19 @@ class Trial:
     """Everything that is not as it has to be."""
 
 
-Update = Callable[[Work, Answers], str]
-"""Updates a project to the newest release; returns why it was refused, or nothing."""
+class Way(StrEnum):
+    """How a project is updated."""
+
+    COPIER = "copier update"
+    MAKE = "make update"
+
+    def worst(self, edit: Edit) -> str:
+        """Return the worst that may come of an edit. `make update` refuses what Copier loses."""
+        return "refused" if self is Way.MAKE and edit.worst == "lost" else edit.worst
 
 
-def by_copier(work: Work, answers: Answers, release: str | None = None) -> str:
-    """Update as `copier update --defaults` does, which is without trust."""
+def by_copier(work: Work, answers: Answers, release: str) -> str:
+    """Update as `copier update --defaults` does, without trust; return why it was refused."""
     try:
         copier.run_update(
             str(work.project),
@@ -142,6 +147,22 @@ def by_copier(work: Work, answers: Answers, release: str | None = None) -> str:
     except Exception as error:  # Whatever it is, a person sees a traceback.
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def by_make(work: Work, answers: Answers, release: str, template: Path) -> str:
+    """Update as `make update QUICK=1` does: by the release that it goes to."""
+    before = tree(work.project)
+    script = str(template / "hooks/update.py")
+    command = [sys.executable, script, str(work.project), f"--to={release}"]
+    command += [f"--repository={template}", f"--answers-file={work.answers_file}"]
+    command += [f"--data={name}={json.dumps(answer)}" for name, answer in answers.items()]
+    done = subprocess.run(
+        [*command, "--no-lock", "--no-checks"], check=False, capture_output=True, text=True
+    )
+    if not done.returncode or unmerged(work.project):
+        return ""
+    changed = differences(before, tree(work.project))
+    return "\n".join([done.stderr, *(f"It has changed {line}" for line in changed)])
 
 
 class Trials:
@@ -206,7 +227,8 @@ class Trials:
     def expected(self, begun: Begun) -> Tree:
         """Say what has to be there after an update, path by path.
 
-        - a file of the platform's that the team changed: its next version, changed likewise
+        - a file of the platform's that the team changed: its next version, changed likewise, or
+          as it was if there is none
         - other files of the platform's: their next version
         - an owned file that the project was never given: as a new project gets it
         - everything else is the team's: as it was, if only deleted
@@ -221,6 +243,8 @@ class Trials:
             changes = [promise for promise in blended if promise.path == path]
             if changes and path in new:
                 result[path] = replayed(changes, begun.fresh / path)
+            elif changes:
+                result[path] = begun.before[path]
             elif platforms and (path in new or path in begun.origin):
                 result[path] = new.get(path, NOTHING)
             elif path in begun.before:
@@ -229,16 +253,17 @@ class Trials:
                 result[path] = new[path]
         return {path: what for path, what in result.items() if what != NOTHING}
 
-    def trial(self, group: Group, update: Update) -> Trial:
+    def trial(self, group: Group, way: Way = Way.COPIER) -> Trial:
         """Do the edits of a group, update, and look at everything."""
         begun = self.begin(group)
         project, before = begun.work.project, begun.before
-        if refusal := update(begun.work, group.answers):
-            git(project, "reset", "--quiet", "--hard")
-            git(project, "clean", "--quiet", "-fd", ":/")
-            problems = differences(before, tree(project))
-            if group.worst != "refused":
-                problems.append(f"refused: {refusal}")
+        worst = max((way.worst(edit) for edit in group.edits), key=OUTCOMES.index, default="kept")
+        if refusal := self.update(begun.work, group.answers, way):
+            problems = [f"refused: {refusal}"] if worst != "refused" else []
+            if way is Way.COPIER:
+                git(project, "reset", "--quiet", "--hard")
+                git(project, "clean", "--quiet", "-fd", ":/")
+            problems += differences(before, tree(project))
             return Trial(dict.fromkeys(begun.promises, "refused"), problems)
 
         after, conflicts = tree(project), unmerged(project)
@@ -246,13 +271,19 @@ class Trials:
         for edit in group.edits:
             outcome, reasons = outcome_of(begun.promises[edit.name], project, conflicts)
             outcomes[edit.name] = outcome
-            if OUTCOMES.index(outcome) > OUTCOMES.index(edit.worst):
+            if OUTCOMES.index(outcome) > OUTCOMES.index(way.worst(edit)):
                 problems.append(f"{edit.name}: {outcome}, {'; '.join(reasons)}")
-        if group.worst != "lost":
+        if "lost" not in outcomes.values():
             problems += differences(self.expected(begun), after, but=conflicts)
             problems += marks(project, before, after, conflicts)
             problems += self._again(begun.work, conflicts)
         return Trial(outcomes, problems)
+
+    def update(self, work: Work, answers: Answers, way: Way = Way.COPIER) -> str:
+        """Update a project to the newest release; return why it was refused, or nothing."""
+        if way is Way.MAKE:
+            return by_make(work, answers, self._newest, self.template)
+        return by_copier(work, answers, self._newest)
 
     def owner(self, path: str) -> str:
         """Say whose a path is: owned, unless the table says otherwise."""
@@ -265,7 +296,7 @@ class Trials:
             git(work.project, "checkout", "--quiet", "--ours", "--", path)
         commit(work.project, "Update")
         before = tree(work.project)
-        refusal = by_copier(work, {})
+        refusal = self.update(work, {})
         problems = [f"a second update: {refusal}"] if refusal else []
         changed = differences(before, tree(work.project))
         return problems + [f"a second update changes {line}" for line in changed]

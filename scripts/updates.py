@@ -15,7 +15,7 @@ from scripts import ledger, screen
 from scripts.edits import EDITS
 from scripts.repository import ROOT, no_settings
 from scripts.screen import Refused
-from scripts.trials import Group, Trial, Trials, by_copier, groups, offer
+from scripts.trials import Group, Trial, Trials, groups, offer
 
 PAGE = "docs/reference/updates.md"
 WORDS = {"kept": "kept", "conflict": "conflict", "refused": "stops", "lost": "lost"}
@@ -121,7 +121,7 @@ def _start(template: Path, folder: Path) -> None:
 
 
 def _try(group: Group) -> tuple[Group, Trial]:
-    return group, _trials.trial(group, by_copier)
+    return group, _trials.trial(group)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from scripts.edits import (
     replaced,
     written,
 )
-from scripts.trials import HIGH, Group, Trials, by_copier, groups, tree
+from scripts.trials import HIGH, Group, Trials, groups, tree
 
 pytestmark = pytest.mark.updates
 
@@ -90,7 +90,7 @@ GROUPS = [group for name, group in groups(HIGH).items() if name in OUTCOMES]
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 def test_the_corpus(trials: Trials, group: Group) -> None:
     """What is retired stays, edited or not; what is new arrives; the answers stay."""
-    trial = trials.trial(group, by_copier)
+    trial = trials.trial(group)
     assert not trial.problems, "\n".join(trial.problems)
     assert set(trial.outcomes.values()) == {OUTCOMES[group.name]}
 
@@ -105,7 +105,7 @@ def test_what_arrives(trials: Trials) -> None:
     """What is added arrives, what is retired stays, and a new default is for new projects."""
     begun = trials.begin(theirs(lambda work: work.delete("conftest.py")))
     project = begun.work.project
-    assert not by_copier(begun.work, {})
+    assert not trials.update(begun.work, {})
     added = {"CODEOWNERS", "config/later.yaml", "runtime/later.py"}
     assert tree(project).keys() - begun.before.keys() == added
     assert not begun.before.keys() - tree(project).keys()
@@ -133,13 +133,13 @@ def test_what_arrives(trials: Trials) -> None:
     ],
 )
 def test_a_change_beside_an_edit(trials: Trials, path: str, does: Change, outcome: str) -> None:
-    trial = trials.trial(theirs(lambda work: work.blend(path, does), "conflict"), by_copier)
+    trial = trials.trial(theirs(lambda work: work.blend(path, does), "conflict"))
     assert not trial.problems, "\n".join(trial.problems)
     assert trial.outcomes == {"theirs": outcome}
 
 
 def test_a_file_of_the_teams_own_where_an_owned_one_comes(trials: Trials) -> None:
-    trial = trials.trial(theirs(lambda work: work.write("config/later.yaml")), by_copier)
+    trial = trials.trial(theirs(lambda work: work.write("config/later.yaml")))
     assert not trial.problems, "\n".join(trial.problems)
 
 
@@ -166,5 +166,5 @@ def test_a_release_that_loses_work_is_found_out(
         work.write("config/later.yaml")
         work.blend("tools/graph.py", appended("# Ours\n"))
 
-    trial = Trials(tmp_path / "template", tmp_path, "1001.0.0").trial(theirs(work), by_copier)
+    trial = Trials(tmp_path / "template", tmp_path, "1001.0.0").trial(theirs(work))
     assert trial.problems
