@@ -445,6 +445,8 @@ def step(work: Work) -> None:
     """A step of their own, copied by hand."""
     copied_step(work, "tidy")
     work.write("steps/tidy/Dockerfile", "FROM scratch\n")
+    section = "\ntidy:\n  min_rows: 100\n\ntrain:\n"
+    work.edit("config/project.yaml", replaced("\ntrain:\n", section))
 
 
 @edit(WORKING)
@@ -571,7 +573,7 @@ def readme_renamed(work: Work) -> None:
     work.move("README.md", "readme.md")
 
 
-@edit(APART)
+@edit(CLASHING, conflict="the platform changes the file, and there is a link")
 def readme_linked(work: Work) -> None:
     """The README moved into `docs/`, a link in its place."""
     work.move("README.md", "docs/index.md")
@@ -676,7 +678,7 @@ def renamed_file(work: Work) -> None:
     work.edit("tools/verify.py", appended("# Ours\n"))
 
 
-@edit(APART)
+@edit(CLASHING, conflict="the platform changes the file, and there is a link")
 def linked_file(work: Work) -> None:
     """A link to a file of their own, in the place of one that the platform changes."""
     work.write("vendor/setup.py", '"""Ours."""\n')
@@ -757,7 +759,7 @@ def untracked(work: Work) -> None:
     work.write("artifacts/ours/model.bin", bytes(1000))
 
 
-@edit()
+@edit(refused="`make update` wants git to see every change")
 def assumed_unchanged(work: Work) -> None:
     """An owned file with changes that git was told not to look at."""
     path = "config/environments/local.yaml"

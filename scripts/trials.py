@@ -32,6 +32,7 @@ MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 
 ANSWERS = ".copier-answers.yml"
 NOTHING = "nothing"
+REPORTS = "artifacts/updates"
 OWNED = "owned"
 
 Tree = dict[str, str]
@@ -57,14 +58,14 @@ def commit(folder: Path, message: str) -> None:
 
 
 def tree(project: Path) -> Tree:
-    """Look at every file of a project but git's own, by path."""
+    """Look at every file of a project but git's own and reports of updates, by path."""
     found: Tree = {}
     for folder, folders, files in os.walk(project):
         links = [name for name in folders if Path(folder, name).is_symlink()]
         folders[:] = [name for name in folders if name != ".git" and name not in links]
         for name in (*files, *links):
             path = Path(folder, name)
-            if name != ".git":
+            if name != ".git" and not folder.endswith(REPORTS):
                 found[path.relative_to(project).as_posix()] = state(path)
     return found
 
@@ -155,7 +156,9 @@ def by_make(work: Work, answers: Answers, release: str, template: Path) -> str:
     script = str(template / "hooks/update.py")
     command = [sys.executable, script, str(work.project), f"--to={release}"]
     command += [f"--repository={template}", f"--answers-file={work.answers_file}"]
-    command += [f"--data={name}={json.dumps(answer)}" for name, answer in answers.items()]
+    for name, answer in answers.items():
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+        command.append(f"--data={name}={text}")
     done = subprocess.run(
         [*command, "--no-lock", "--no-checks"], check=False, capture_output=True, text=True
     )
@@ -237,8 +240,10 @@ class Trials:
         promises = [promise for several in begun.promises.values() for promise in several]
         claimed = {promise.path for promise in promises if isinstance(promise, Kept)}
         blended = [promise for promise in promises if isinstance(promise, Blended)]
+        # What is behind a link is elsewhere, and looked at there.
+        links = tuple(f"{path}/" for path, what in begun.before.items() if what.startswith("link"))
         result: Tree = {}
-        for path in {*begun.before, *new}:
+        for path in (path for path in {*begun.before, *new} if not path.startswith(links)):
             platforms = path not in claimed and self.owner(path) != OWNED
             changes = [promise for promise in blended if promise.path == path]
             if changes and path in new:
@@ -276,7 +281,8 @@ class Trials:
         if "lost" not in outcomes.values():
             problems += differences(self.expected(begun), after, but=conflicts)
             problems += marks(project, before, after, conflicts)
-            problems += self._again(begun.work, conflicts)
+            if all(edit.worst != "lost" for edit in group.edits):
+                problems += self._again(begun.work, conflicts)
         return Trial(outcomes, problems)
 
     def update(self, work: Work, answers: Answers, way: Way = Way.COPIER) -> str:

@@ -19,7 +19,7 @@ IGNORED = shutil.ignore_patterns(
 def copy(tmp_path: Path) -> Path:
     """The project in another place, with other file times."""
     target = tmp_path / "elsewhere"
-    shutil.copytree(ROOT, target, ignore=IGNORED, copy_function=shutil.copy)
+    shutil.copytree(ROOT, target, symlinks=True, ignore=IGNORED, copy_function=shutil.copy)
     return target
 
 
