@@ -19,6 +19,8 @@ from packaging.specifiers import SpecifierSet
 
 from scripts.repository import git
 
+MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
+
 Change = Callable[[bytes], bytes]
 Answers = dict[str, Any]
 
@@ -74,6 +76,19 @@ class Blended:
         text = [f"{len(lost)} lines are lost, {lost[0]!r}"] if lost else []
         text += [f"{len(back)} lines are back, {back[0]!r}"] if back else []
         return f"{self.path}: {'; '.join(text)}" if text else ""
+
+    def in_conflict(self, project: Path) -> bool:
+        """Tell whether any of the work is between a conflict's markers."""
+        inside: list[bytes] = []
+        outside: list[bytes] = []
+        lines = outside
+        for line in (project / self.path).read_bytes().splitlines():
+            if line.startswith(MARKERS[1]):
+                lines = outside
+            elif line.startswith(MARKERS[0]) or lines is inside:
+                lines = inside
+            lines.append(line)
+        return bool(Counter(self.added) - Counter(outside) or {*self.removed} & {*inside})
 
 
 Promise = Kept | Blended
@@ -234,10 +249,22 @@ class Edit:
 EDITS: list[Edit] = []
 """All of them, in the order of this file."""
 
+# Edits of one group are done in one project, and updated at once.
 WORKING = "working"
-"""The group of edits that, all at once, leave a project in which everything works."""
+"""Those after which everything in the project still works."""
 APART = "apart"
 CLASHING = "clashing"
+IN_THE_WAY = "in_the_way"
+LIMITS = "limits"
+ANSWERS = "answers"
+HAVING: Answers = {"extra_steps": ["clean_text", "join"]}
+"""Answers that projects of that group have, and those that the update changes."""
+CHANGING: Answers = {
+    "extra_steps": ["join", "split_up"],
+    "kubeflow_components": ["pipelines", "serving", "mlflow"],
+    "project_name": "Churn",
+    "project_owner": "acme",
+}
 
 
 def edit(
@@ -342,7 +369,7 @@ def reformatted(work: Work) -> None:
     work.edit(path, lambda content: b"# fmt: off\n" + content.replace(b"    ", b"  "))
 
 
-@edit()
+@edit(APART)
 def package(work: Work) -> None:
     """The package renamed: its folder, every import, its name in `pyproject.toml`."""
     old = work.package.removeprefix("src/").encode()
@@ -421,7 +448,7 @@ def deleted_part(work: Work) -> None:
     work.delete("serving")
 
 
-@edit(releases="<0.2", conflict="the platform puts a file at the same path")
+@edit(IN_THE_WAY, releases="<0.2", conflict="the platform puts a file at the same path")
 def folder_before_the_platform(work: Work) -> None:
     """A folder `serving/` of their own, before the platform brought one."""
     work.write("serving/predictor.py", "OURS = 1\n")
@@ -469,14 +496,7 @@ def renamed_step(work: Work) -> None:
     work.move("steps/ingest", "steps/fetch")
 
 
-@edit(before={"extra_steps": ["clean_text"]})
-def extra_step(work: Work) -> None:
-    """A step of the answers, edited; one of its files deleted."""
-    work.edit("steps/clean_text/component.py", appended("# Ours\n"))
-    work.delete("steps/clean_text/apt.txt")
-
-
-@edit(releases="<0.2", conflict="the platform puts a file at the same path")
+@edit(IN_THE_WAY, releases="<0.2", conflict="the platform puts a file at the same path")
 def step_before_the_platform(work: Work) -> None:
     """A step called `predict`, before the platform brought one."""
     copied_step(work, "predict")
@@ -493,7 +513,7 @@ def dependency(work: Work) -> None:
     work.blend("pyproject.toml", change)
 
 
-@edit(conflict="the platform moves the date")
+@edit(CLASHING, conflict="the platform moves the date")
 def bound_removed(work: Work) -> None:
     """The bound on upload dates taken out, for an index that does not know them."""
     work.blend("pyproject.toml", replaced('exclude-newer = "2026-11-21T00:00:00Z"\n', ""))
@@ -512,7 +532,7 @@ def dependency_at_a_change(work: Work) -> None:
     work.blend("pyproject.toml", replaced('  "kfp",\n', '  "kfp",\n  "polars>=1",\n'))
 
 
-@edit(conflict="the platform added lines at the same place")
+@edit(CLASHING, conflict="the platform added lines at the same place")
 def pin(work: Work) -> None:
     """A stricter pin in the place of the platform's."""
     work.blend("pyproject.toml", replaced('"pandas<3"', '"pandas<2.4"'))
@@ -554,13 +574,13 @@ def readme_end(work: Work) -> None:
     work.blend("README.md", appended("\nCall 112.   "))
 
 
-@edit(conflict="both rewrote the same lines")
+@edit(CLASHING, conflict="both rewrote the same lines")
 def readme_rewritten(work: Work) -> None:
     """A README of which no line is the platform's."""
     work.blend("README.md", written("# Churn\n\nWho leaves next month.\n\nAsk us.\n"))
 
 
-@edit()
+@edit(APART)
 def readme_deleted(work: Work) -> None:
     """The README and the hooks of pre-commit deleted."""
     work.delete("README.md")
@@ -573,7 +593,7 @@ def readme_renamed(work: Work) -> None:
     work.move("README.md", "readme.md")
 
 
-@edit(CLASHING, conflict="the platform changes the file, and there is a link")
+@edit(IN_THE_WAY, conflict="the platform changes the file, and there is a link")
 def readme_linked(work: Work) -> None:
     """The README moved into `docs/`, a link in its place."""
     work.move("README.md", "docs/index.md")
@@ -678,14 +698,14 @@ def renamed_file(work: Work) -> None:
     work.edit("tools/verify.py", appended("# Ours\n"))
 
 
-@edit(CLASHING, conflict="the platform changes the file, and there is a link")
+@edit(IN_THE_WAY, conflict="the platform changes the file, and there is a link")
 def linked_file(work: Work) -> None:
     """A link to a file of their own, in the place of one that the platform changes."""
     work.write("vendor/setup.py", '"""Ours."""\n')
     work.link("tools/setup.py", "../vendor/setup.py")
 
 
-@edit(releases="<0.2", conflict="the platform puts a file at the same path")
+@edit(IN_THE_WAY, releases="<0.2", conflict="the platform puts a file at the same path")
 def tool_before_the_platform(work: Work) -> None:
     """A tool of their own, where the platform put one later."""
     work.blend("tools/report.py", written('"""Ours."""\n'))
@@ -796,7 +816,7 @@ def subfolder(work: Work) -> None:
     ours(work)
 
 
-@edit()
+@edit(APART)
 def submodule(work: Work) -> None:
     """A submodule."""
     other = work.project.with_name("other")
@@ -807,7 +827,6 @@ def submodule(work: Work) -> None:
     git(work.project, "-c", "protocol.file.allow=always", *add)
     work.keep("vendor/other")
     work.keep(".gitmodules")
-    ours(work)
 
 
 @edit()
@@ -872,36 +891,42 @@ def git_settings(work: Work) -> None:
 # --- Answers changed in the same update -----------------------------------------------------------
 
 
-@edit(answers={"project_name": "Churn", "project_owner": "acme"})
+@edit(ANSWERS, before=HAVING, answers=CHANGING)
 def project_renamed(work: Work) -> None:
-    """The project renamed in the same update."""
-    ours(work)
+    """The project renamed in the same update; its README edited."""
+    work.blend("README.md", replaced("## Words\n", "## Whom to call\n\nAsk us.\n\n## Words\n"))
 
 
-@edit(answers={"kubeflow_components": ["pipelines", "serving", "mlflow"]})
+@edit(ANSWERS, before=HAVING, answers=CHANGING)
 def part_on(work: Work) -> None:
-    """A component switched on in the same update."""
-    ours(work)
+    """A component switched on in the same update; `pyproject.toml` edited."""
+    rules = '"RUF", "S", "SIM", "UP"]\n'
+    work.blend("pyproject.toml", replaced(rules, f'{rules}ignore = ["N806"]\n'))
+
+
+@edit(ANSWERS, before=HAVING, answers=CHANGING)
+def step_added(work: Work) -> None:
+    """A step added in the same update; a core step edited."""
+    work.edit("steps/train/component.py", appended("# Ours\n"))
+
+
+@edit(ANSWERS, before=HAVING, answers=CHANGING)
+def step_of_the_answers(work: Work) -> None:
+    """A step of the answers edited, one of its files deleted."""
+    work.edit("steps/join/component.py", appended("# Ours\n"))
+    work.delete("steps/join/apt.txt")
+
+
+@edit(ANSWERS, before=HAVING, answers=CHANGING)
+def step_taken_out(work: Work) -> None:
+    """A step taken out of the answers in the same update; its owned files edited."""
+    work.edit("steps/clean_text/component.py", appended("# Ours\n"))
 
 
 @edit(answers={"serving_styles": ["batch"]}, releases=">=0.2")
 def part_off(work: Work) -> None:
     """The model server switched off in the same update; its owned files edited."""
-    ours(work)
     work.edit("serving/predictor.py", appended("# Ours\n"))
-
-
-@edit(answers={"extra_steps": ["clean_text"]})
-def step_added(work: Work) -> None:
-    """A step added in the same update."""
-    ours(work)
-
-
-@edit(before={"extra_steps": ["clean_text", "join"]}, answers={"extra_steps": ["join"]})
-def step_taken_out(work: Work) -> None:
-    """A step taken out of the answers in the same update."""
-    work.edit("steps/clean_text/component.py", appended("# Ours\n"))
-    work.edit("steps/join/component.py", appended("# Ours\n"))
 
 
 # --- Where plain `copier update` fails ------------------------------------------------------------
@@ -925,13 +950,13 @@ def name_in_latin_1(work: Work) -> None:
     work.write(os.fsdecode("Größe.md".encode("latin-1")))
 
 
-@edit(lost="Copier drops from its patch what is not UTF-8")
+@edit(LIMITS, lost="Copier drops from its patch what is not UTF-8")
 def latin_1_in_readme(work: Work) -> None:
     """A line in Latin-1 in the README."""
     work.blend("README.md", lambda content: content + "\nGröße\n".encode("latin-1"))
 
 
-@edit(lost="git takes the file for binary, and makes no patch of it")
+@edit(LIMITS, lost="git takes the file for binary, and makes no patch of it")
 def utf_16_in_gitignore(work: Work) -> None:
     """A line in UTF-16 in `.gitignore`, as PowerShell writes it."""
     work.blend(".gitignore", lambda content: content + "/data/\r\n".encode("utf-16"))
@@ -944,7 +969,7 @@ def blanks_fixed(work: Work) -> None:
     work.blend("README.md", appended("\nOurs  \n"))
 
 
-@edit(lost="Copier writes through the link")
+@edit(LIMITS, lost="Copier writes through the link")
 def docs_linked(work: Work) -> None:
     """A page of the platform's edited; its folder moved, a link in its place."""
     work.blend("docs/your-own-data.md", appended("\nOurs\n"))

@@ -21,14 +21,24 @@ import yaml
 from pathspec import GitIgnoreSpec
 
 from scripts import ledger
-from scripts.edits import EDITS, Answers, Blended, Edit, Kept, Promise, Work, describe, state
+from scripts.edits import (
+    EDITS,
+    MARKERS,
+    Answers,
+    Blended,
+    Edit,
+    Kept,
+    Promise,
+    Work,
+    describe,
+    state,
+)
 from scripts.repository import ROOT, git
 
 HIGH = "999.0.0"
 """The tag of the checkout: newer than any release, so that every file of it has arrived."""
 OUTCOMES = ("kept", "conflict", "refused", "lost")
 """What may come of an edit, from good to bad."""
-MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 
 ANSWERS = ".copier-answers.yml"
 NOTHING = "nothing"
@@ -281,7 +291,8 @@ class Trials:
         if "lost" not in outcomes.values():
             problems += differences(self.expected(begun), after, but=conflicts)
             problems += marks(project, before, after, conflicts)
-            if all(edit.worst != "lost" for edit in group.edits):
+            # The same tree, whichever way it came to be.
+            if way is Way.COPIER:
                 problems += self._again(begun.work, conflicts)
         return Trial(outcomes, problems)
 
@@ -315,7 +326,11 @@ def outcome_of(
     broken = [promise.broken(project, conflict=promise.path in conflicts) for promise in promises]
     if reasons := [words for words in broken if words]:
         return "lost", reasons
-    clashes = sorted({promise.path for promise in promises} & conflicts)
+    clashes = [
+        promise.path
+        for promise in promises
+        if promise.path in conflicts and (isinstance(promise, Kept) or promise.in_conflict(project))
+    ]
     return ("conflict" if clashes else "kept"), clashes
 
 
