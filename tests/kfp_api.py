@@ -34,6 +34,7 @@ IDS = {
 }
 LISTS = {"versions": "pipeline_versions", "recurringruns": "recurringRuns"}
 NAMES_ARE_UNIQUE = ("experiments", "pipelines", "versions")
+NEVER = "1970-01-01T00:00:00Z"
 Record = dict[str, Any]
 
 
@@ -159,7 +160,7 @@ class KFP:
             return 409, {"code": 6, "message": f"{name} already exists"}
         made = {**body, "display_name": name, IDS[kind]: str(uuid.uuid4()), "created_at": moment()}
         if kind == "runs":
-            made |= {"state": "PENDING", "looks": 0}
+            made |= {"state": "PENDING", "finished_at": NEVER, "looks": 0}
         self.kept[kind].append(made)
         return 200, made
 
@@ -183,7 +184,7 @@ def tasks(states: dict[str, str]) -> list[Record]:
     for name, state in states.items():
         cached = state == "CACHED"
         said = "SUCCEEDED" if cached else state
-        times = {"create_time": moment(), "start_time": moment()}
+        times = {"create_time": moment(), "start_time": moment(), "end_time": NEVER}
         if said not in ("PENDING", "RUNNING"):
             times["end_time"] = times["start_time"] if cached else moment(5)
         inner = "SKIPPED" if cached else said

@@ -9,7 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from apiserver import kubeconfig, kubectl, refusing
+from apiserver import Cluster, kubeconfig, kubectl, served
 from conftest import Template
 from projects import Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
@@ -136,8 +136,8 @@ def test_it_cannot_be_applied(project: Generated, tmp_path: Path) -> None:
     project.make("access").failed("local", "ENV=")
     nobody = kubeconfig(tmp_path / "nobody", "http://127.0.0.1:9")
     project.make(*apply, KUBECONFIG=str(nobody)).failed("dev", "does not answer")
-    with refusing() as url:
-        forbidden = kubeconfig(tmp_path / "forbidden", url)
+    with served(Cluster(refusals={"": (403, 'User "me" cannot do this')})) as cluster:
+        forbidden = kubeconfig(tmp_path / "forbidden", cluster.url)
         project.make(*apply, KUBECONFIG=str(forbidden)).failed("you may not", "kubeflow")
     tools = tmp_path / "bin"
     tools.mkdir()

@@ -196,6 +196,7 @@ def test_compiled_pipelines_run(project: Generated) -> None:
 from kfp import components
 definition = components.load_component_from_file("tests/golden/training.yaml")
 """
+    project.make("run").succeeded()
     assert ran(project, definition)["evaluate"] == project.last_run["metrics"]
 
 
@@ -232,8 +233,10 @@ def test_submit(kfp: KFP, submit: Callable[..., Any], project: Generated) -> Non
 
 
 @LAPTOP
-@pytest.mark.parametrize("what", ["pipelines", "pipelines/upload_version", "experiments", "runs"])
-@pytest.mark.parametrize("status", [409, 500, 504])
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [("pipelines", 409), ("pipelines/upload_version", 500), ("experiments", 409), ("runs", 504)],
+)
 def test_an_answer_that_is_lost(
     kfp: KFP, submit: Callable[..., Any], what: str, status: int
 ) -> None:

@@ -9,17 +9,15 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from runtime import models
+from runtime import models, trainjob
 from runtime.errors import ProjectError
-from runtime.node import LOOPBACK, PEER_LOST
+from runtime.node import LINES_KEPT, LOOPBACK, PEER_LOST, failure, how_it_ended
 
-LINES_KEPT = 100
-LINES_SHOWN = 5
 # Seconds in which the lost node is found, once another one has said that it lost it.
 GRACE = 5
 
@@ -36,26 +34,28 @@ def launch(
     """Have several nodes train a model; return its SHA-256 (64 hex digits).
 
     On each node `train` is called with the examples, its `Node` and the options. What it returns
-    on node 0 is written to `model`, and is in `folder` afterwards. `data` and `model` are paths
-    where the nodes are processes of this machine, and URIs where they are pods.
+    on node 0 is written to `model`, and is in `folder` afterwards. In a pod of a pipeline `data`
+    and `model` are URIs, and the nodes are pods; where they are paths, processes of this machine.
 
     Raises:
         ProjectError: a node failed, or could not be started.
     """
+    cluster = None
+    if "KUBERNETES_SERVICE_HOST" in os.environ and "://" in data:
+        cluster = trainjob.Cluster()
+        data, model = cluster.reachable(data), cluster.reachable(model)
     function = f"{train.__module__}:{train.__name__}"
     command = ["-m", "runtime.node", function, str(nodes), data, model, json.dumps(options)]
     with _ended_in_order():
-        _on_this_machine([sys.executable, *command], nodes)
+        if cluster:
+            package = train.__module__.partition(".")[0].replace("_", "-")
+            trainjob.run(cluster, ["python", *command], nodes, f"{package}-train")
+            models.transfer(model, str(folder))
+        else:
+            _on_this_machine([sys.executable, *command], nodes)
     sha256 = models.digest(folder)
     models.verify(folder, sha256=sha256)
     return sha256
-
-
-def failure(rank: int, nodes: int, cause: str, log: Iterable[str]) -> str:
-    """The sentence for a node that did not finish, with the last lines of its log."""
-    said = [line.rstrip() for line in log if line.strip()][-LINES_SHOWN:]
-    tail = "".join(f"\n  {line}" for line in said)
-    return f"node {rank} of {nodes} {cause}; " + (f"its log ends with{tail}" if said else "no log")
 
 
 @contextlib.contextmanager
@@ -121,8 +121,7 @@ def _on_this_machine(command: list[str], nodes: int) -> None:
         for each in started:
             each.end()
     if failed:
-        code = failed.code or 0
-        cause = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
+        cause = how_it_ended(failed.code or 0)
         raise ProjectError(failure(failed.rank, nodes, cause, failed.lines))
 
 

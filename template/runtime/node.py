@@ -8,13 +8,14 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ PATIENCE = 3600
 NOT_THERE = "Failed to connect to the tracker"
 # The exit code of a node that has lost another: the reason is in the log of that one.
 PEER_LOST = 75
+LINES_KEPT = 100
+LINES_SHOWN = 5
 # Until the process ends: deleted any earlier, a tracker complains of nodes that are gone.
 _kept: list[object] = []
 
@@ -130,6 +133,21 @@ def run(function: str, nodes: str, data: str, model: str, options: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             models.save(fitted, Path(folder))
             models.transfer(folder, model)
+
+
+def failure(rank: int, nodes: int, cause: str, log: Iterable[str]) -> str:
+    """The sentence for a node that did not finish, with the last lines of its log."""
+    said = [line.rstrip() for line in log if line.strip()][-LINES_SHOWN:]
+    tail = "".join(f"\n  {line}" for line in said)
+    return f"node {rank} of {nodes} {cause}; " + (f"its log ends with{tail}" if said else "no log")
+
+
+def how_it_ended(code: int) -> str:
+    """What an exit code says, of a process (negative after a signal) or of a container."""
+    try:
+        return f"was ended by {signal.Signals(-code if code < 0 else code - 128).name}"
+    except ValueError:
+        return f"failed (exit code {code})"
 
 
 def main(arguments: Sequence[str]) -> int:

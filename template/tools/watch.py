@@ -30,6 +30,7 @@ ENDS: Mapping[str, RunState] = {
     "CANCELED": "interrupted",
     "SKIPPED": "interrupted",
 }
+FIRST_YEAR = 1970
 METRICS = "system.Metrics"
 
 
@@ -83,12 +84,17 @@ def update(steps: list[Step], found: Any) -> None:
     spared = any(task.state == "SKIPPED" for task in tasks.get("executor", []))
     for step in steps:
         step.state, step.seconds = _state(step, tasks, spared, found.state), 0.0
-        own = [task for task in tasks.get(step.name, []) if task.start_time]
+        own = [task for task in tasks.get(step.name, []) if _known(task.start_time)]
         if own and step.state not in ("waiting", "skipped"):
             start = min(task.start_time for task in own)
-            now = max(task.end_time or _now(start) for task in own)
-            step.seconds = (now - start).total_seconds()
+            ends = [task.end_time if _known(task.end_time) else _now(start) for task in own]
+            step.seconds = (max(ends) - start).total_seconds()
             step.started = time.perf_counter() - step.seconds
+
+
+def _known(moment: Any) -> bool:
+    """Whether it is a time; for what has not been yet, KFP says the first second of 1970."""
+    return moment is not None and moment.year > FIRST_YEAR
 
 
 def _now(start: Any) -> Any:
