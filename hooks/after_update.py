@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from ownership import Row, git, paths, row_of
+from ownership import Row, git, paths, raw_git, row_of
 
-MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 YOURS = "yours"
 # What becomes of a file.
 KINDS = {
@@ -82,7 +81,8 @@ class Update:
         prefix = git(self.project, "rev-parse", "--show-prefix").strip()
         names = (f"{self.before}:{prefix}", tree_of(self.project), self.old, self.new)
         before, result, old, new = (self.tree(name) for name in names)
-        conflicts = self.conflicts(before, result)
+        unmerged = ("diff", "-z", "--name-only", "--relative", "--diff-filter=U")
+        conflicts = {*paths(self.project, *unmerged)}
         # A .gitignore may well name *.rej, so ignored ones are looked for too.
         strays = {*self.others("--", "*.rej")} - before.keys()
         absent = new.keys() - before.keys() - result.keys()
@@ -148,27 +148,15 @@ class Update:
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder, name) for name in ("ours", "base", "theirs")]
             for file, entry in zip(files, (ours, base, theirs), strict=True):
-                file.write_bytes(self.content(entry) if entry else b"")
+                file.write_bytes(self.content(entry))
             if subprocess.run(["git", "merge-file", "--quiet", *files], check=False).returncode:
                 return None
             written = git(self.project, "hash-object", "-w", "--no-filters", str(files[0]))
         return replace(ours, blob=written.strip())
 
-    def conflicts(self, before: Tree, result: Tree) -> set[str]:
-        """List the files with two sides: in git's index, or by marks in what changed."""
-        unmerged = paths(self.project, "diff", "-z", "--name-only", "--relative", "--diff-filter=U")
-        changed = (path for path, entry in result.items() if before.get(path) != entry)
-        return {*unmerged, *(path for path in changed if self.marked(result[path]))}
-
-    def marked(self, entry: Entry) -> bool:
-        """Tell whether a file holds the marks of a conflict."""
-        lines = self.content(entry).splitlines() if entry.mode.startswith("100") else ()
-        return any(line.startswith(MARKERS) for line in lines)
-
-    def content(self, entry: Entry) -> bytes:
-        """Read a file of a tree."""
-        command = ["git", "cat-file", "blob", entry.blob]
-        return subprocess.run(command, cwd=self.project, capture_output=True, check=True).stdout
+    def content(self, entry: Entry | None) -> bytes:
+        """Read a file of a tree; nothing if there is none."""
+        return raw_git(self.project, "cat-file", "blob", entry.blob) if entry else b""
 
     def others(self, *options: str) -> Iterable[str]:
         """List files that are not in git."""

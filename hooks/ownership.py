@@ -11,6 +11,9 @@ from typing import Any
 
 import yaml
 
+# Of paths, which need not be text either.
+ENCODING, ERRORS = "utf-8", "surrogateescape"
+
 
 class Refused(Exception):
     """A sentence for the user: what is wrong, and what to do about it."""
@@ -54,21 +57,24 @@ def row_of(path: str, rows: Iterable[Row]) -> Row | None:
 
 def git(folder: Path, *arguments: str, stdin: str = "", **environment: str) -> str:
     """Run git in a folder and return what it prints; a failure is a sentence."""
+    return raw_git(folder, *arguments, stdin=stdin, **environment).decode(ENCODING, ERRORS)
+
+
+def raw_git(folder: Path, *arguments: str, stdin: str = "", **environment: str) -> bytes:
+    """Run git in a folder and return what it prints, which need not be text."""
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             env={**os.environ, "LC_ALL": "C", **environment},
-            input=stdin,
+            input=stdin.encode(ENCODING, ERRORS),
             capture_output=True,
             check=True,
-            encoding="utf-8",
-            errors="surrogateescape",
         )
     except FileNotFoundError:
         raise Refused("git is not installed: install it, then try again.") from None
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip() or f"exit code {error.returncode}"
+        said = error.stderr.decode(ENCODING, ERRORS).strip() or f"exit code {error.returncode}"
         raise Refused(f"git {arguments[0]} failed in {folder}: {said}") from None
     return done.stdout
 

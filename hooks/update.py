@@ -15,7 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +46,10 @@ class Goal:
     @property
     def branch(self) -> str:
         """Where the update will be."""
-        return f"update-{self.to}"
+        return f"update-{self.to}{'-answers' if self.data else ''}"
 
 
-def update(goal: Goal, preview: bool, lock: bool, checks: bool) -> Report:
+def update(goal: Goal, preview: bool, lock: bool) -> Report:
     """Update the project, unless that is only to be looked at.
 
     Raises:
@@ -59,17 +59,17 @@ def update(goal: Goal, preview: bool, lock: bool, checks: bool) -> Report:
         raise Refused("\n".join(problems))
     with copy_of(goal.project) as copy:
         report = tried(goal, copy)
-        new = [found.path for found in report.of("arrived")]
-        if in_the_way := [path for path in new if blocked(goal.project, path)]:
-            raise Refused(f"In the way of what is new in {goal.to}: {some(in_the_way)}. Move it.")
+        taken = [each.path for each in report.of("arrived") if is_taken(goal.project, each.path)]
+        if taken:
+            raise Refused(
+                f"New in {goal.to}, where something is that git ignores: {some(taken)}. Move it."
+            )
         if preview:
             return report
         mend(copy, report.mended)
         if lock and not report.conflicts:
             relock(copy)
         report.undo = take_over(goal, copy, report)
-    if checks and not report.conflicts:
-        report.checks = {verb: make(goal.project, verb) for verb in ("check", "test")}
     return report
 
 
@@ -85,7 +85,9 @@ def copy_of(project: Path) -> Iterator[Path]:
         try:
             yield Path(tree, prefix)
         finally:
-            git(project, "worktree", "remove", "--force", tree)
+            # What is left of it, git forgets in time.
+            with suppress(Refused):
+                git(project, "worktree", "remove", "--force", tree)
 
 
 def tried(goal: Goal, copy: Path) -> Report:
@@ -147,7 +149,8 @@ def updating(goal: Goal, copy: Path) -> Iterator[Callable[[], None]]:
     def finish() -> None:
         said = process.communicate()[0].split("\n")
         if process.returncode:
-            raise Refused(f"Copier failed: {next(filter(None, reversed(said)), '')}")
+            reason = next(filter(None, reversed(said)), "")
+            raise Refused(f"Copier failed: {reason.lstrip(' |')}")
 
     try:
         yield finish
@@ -156,8 +159,8 @@ def updating(goal: Goal, copy: Path) -> Iterator[Callable[[], None]]:
         process.wait()
 
 
-def blocked(project: Path, path: str) -> bool:
-    """Tell whether something that git does not know is where a file is to be written."""
+def is_taken(project: Path, path: str) -> bool:
+    """Tell whether something is where a file is to be written, or its folder."""
     place = project / path
     above = [parent for parent in place.parents if parent.is_relative_to(project)]
     return os.path.lexists(place) or any(parent.is_file() for parent in above)
@@ -185,15 +188,17 @@ def take_over(goal: Goal, copy: Path, report: Report) -> str:
 
     Without conflicts it is a commit on a branch; with them, they are there to be resolved.
     """
-    project = goal.project
-    branch, home = (shlex.quote(name) for name in (goal.branch, current_branch(project)))
-    journal, lock = (shlex.quote(str(git_file(project, name))) for name in (JOURNAL, "index.lock"))
-    begun = Path(git_file(project, JOURNAL))
+    project, journal = goal.project, git_file(goal.project, JOURNAL)
+    lock = git_file(project, "index.lock")
+    back = f"{shlex.quote(current_branch(project))} && git branch -D {shlex.quote(goal.branch)}"
+    # Whole or not at all, whatever happens.
+    begun = journal.with_name(f"{JOURNAL}.new")
     begun.write_text(
-        f"rm -f {lock}; git reset --hard; git clean -fd; git switch {home}; "
-        f"git branch -D {branch}; rm {journal}",
+        f"rm -f {shlex.quote(str(lock))}; git reset --hard; git clean -fd; git switch {back}; "
+        f"rm {shlex.quote(str(journal))}",
         encoding="utf-8",
     )
+    begun.replace(journal)
     if report.conflicts:
         bring_conflicts(project, copy, goal.branch)
     else:
@@ -202,8 +207,8 @@ def take_over(goal: Goal, copy: Path, report: Report) -> str:
         git(copy, *NO_HOOKS, "commit", "--quiet", f"--message={message}")
         commit = git(copy, "rev-parse", "HEAD").strip()
         git(project, "switch", "--quiet", "--no-overwrite-ignore", "-c", goal.branch, commit)
-    begun.unlink()
-    return f"git switch --discard-changes {home} && git branch -D {branch}"
+    journal.unlink()
+    return f"git switch --discard-changes {back}"
 
 
 def bring_conflicts(project: Path, copy: Path, branch: str) -> None:
@@ -222,12 +227,17 @@ def bring_conflicts(project: Path, copy: Path, branch: str) -> None:
     git(here, "update-index", "-z", "--index-info", stdin=removed + sides)
 
 
-def make(project: Path, verb: str) -> bool:
-    """Run a verb of the project as it now is, and return whether it succeeded."""
-    say(f"make {verb}")
+def checked(project: Path) -> dict[str, bool]:
+    """Run the project's checks and tests as they now are; say which succeeded."""
+    # What the calling make was told is not for this one.
     kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKEOVERRIDES")}
-    done = subprocess.run(["make", verb], cwd=project, env=kept, stdout=sys.stderr)
-    return done.returncode == 0
+    results = {}
+    for verb in ("check", "test"):
+        say(f"make {verb}")
+        command = ["make", verb]
+        done = subprocess.run(command, cwd=project, env=kept, stdout=sys.stderr, check=False)
+        results[" ".join(command)] = done.returncode == 0
+    return results
 
 
 def say(what: str) -> None:
@@ -238,44 +248,52 @@ def say(what: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Update a project, show the report, and return the exit code."""
     warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name need not be text.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     options = parse(arguments)
-    project: Path = options.project.resolve()
-    goal = Goal(
-        project, options.answers_file, options.to, options.repository.resolve(), options.data
-    )
+    project, repository = options.project.resolve(), options.repository.resolve()
+    goal = Goal(project, options.answers_file, options.to, repository, options.data)
+    undo = ""
     try:
-        report = update(goal, options.preview, not options.no_lock, not options.no_checks)
+        report = update(goal, options.preview, not options.no_lock)
+        undo = report.undo
+        if undo and not report.conflicts and not options.no_checks:
+            report.checks = checked(project)
+        print(report.json() if options.json else report.markdown())
+        return conclude(goal, report)
     except Refused as refusal:
-        return stopped(project, str(refusal))
+        reason = str(refusal)
     except OSError as error:
-        return stopped(project, f"{error.filename or project}: {error.strerror}.")
+        reason = f"{error.filename or project}: {error.strerror}."
     except KeyboardInterrupt:
-        return stopped(project, "Stopped.")
-    print(report.json() if options.json else report.markdown())
+        reason = "Stopped."
+    return stopped(goal, reason, undo)
+
+
+def conclude(goal: Goal, report: Report) -> int:
+    """Say what comes next, and return the exit code."""
     if not report.undo:
         what_next("Nothing was changed.")
-        return 1 if report.conflicts else 0
-    if report.conflicts:
+    elif report.conflicts:
         what_next(f"Resolve the conflicts on {goal.branch}, then make setup check test, commit.")
     else:
-        file = project / "artifacts" / "updates" / f"{goal.to}.md"
+        file = goal.project / "artifacts" / "updates" / f"{goal.to}.md"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(report.markdown(), encoding="utf-8")
+        file.write_text(report.markdown(), encoding="utf-8", errors="backslashreplace")
         what_next(f"Committed on {goal.branch}; for a pull request: {file}")
-    what_next(f"The old state comes back by: {report.undo}")
-    return 0 if not report.conflicts and all(report.checks.values()) else 1
+    if report.undo:
+        what_next(f"The old state comes back by: {report.undo}")
+    return 1 if report.conflicts or not all(report.checks.values()) else 0
 
 
-def stopped(project: Path, reason: str) -> int:
-    """Say why there is no update, and what became of the project."""
+def stopped(goal: Goal, reason: str, undo: str) -> int:
+    """Say why it ended, and what became of the project."""
     for line in reason.splitlines():
         print(f"✗ {line}", file=sys.stderr)
-    try:
-        undo = git_file(project, JOURNAL).read_text("utf-8")
-    except (OSError, Refused):
-        what_next("Nothing was changed.")
-    else:
-        what_next(f"It was stopped in the middle. The old state comes back by: {undo}")
+    with suppress(OSError, Refused):
+        undo = git_file(goal.project, JOURNAL).read_text("utf-8")
+    what_next(f"The old state comes back by: {undo}" if undo else "Nothing was changed.")
     return 1
 
 

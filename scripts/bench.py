@@ -11,9 +11,7 @@ step            a pipeline of many steps that do nothing, minus one of a single 
                 beside starting Python and importing what KFP runs a step with
 report, compare a run as a page, five hundred runs side by side
 served          answers of the model server, beside a bare one of KServe that returns a constant
-tags            the tags of all images when nothing has changed
-edit            `make images` after an edit of one line, and which images it built; and what each
-                image weighs. Where no container engine answers, it is said that these are left out
+update          `make update QUICK=1`, beside `copier update`
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -21,6 +19,7 @@ The template is measured as it is committed.
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -225,6 +224,40 @@ def step(project: Path, rounds: int) -> Figure:
     )
 
 
+def update(project: Path, folder: Path, rounds: int) -> Figure:
+    """Measure `make update`, without locking and tests, beside Copier's own update."""
+    template = folder / "releases"
+    git(folder, "clone", "--quiet", str(ROOT), str(template))
+    git(template, "tag", "99998.0.0")
+    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.com")):
+        git(project, "config", key, value)
+    answers = project / ".copier-answers.yml"
+    text = re.sub(r"_src_path: .*", f"_src_path: {template}", answers.read_text("utf-8"))
+    answers.write_text(re.sub(r"_commit: .*", "_commit: 99998.0.0", text), encoding="utf-8")
+    quickstart.commit(project, "Made by 99998.0.0")
+    for tool in (template / "template/tools").glob("*.py"):
+        tool.write_text(f"{tool.read_text('utf-8')}# Of the next release\n", encoding="utf-8")
+    quickstart.commit(template, "The next release")
+    git(template, "tag", "99999.0.0")
+    home = git(project, "branch", "--show-current")
+
+    def by_copier() -> float:
+        command = [sys.executable, "-m", "copier", "update", "--quiet", "--defaults"]
+        taken = seconds(command, project)
+        git(project, "reset", "--quiet", "--hard")
+        git(project, "clean", "--quiet", "-fd")
+        return taken
+
+    def by_make() -> float:
+        taken = seconds(["make", "update", "QUICK=1"], project)
+        git(project, "switch", "--quiet", home)
+        git(project, "branch", "--quiet", "-D", "update-99999.0.0")
+        return taken
+
+    measured, floor = take_turns(rounds, by_make, by_copier)
+    return Figure("make update, QUICK=1", measured, floor, "copier update", limit=1.3)
+
+
 def first_run(project: Path) -> Figure:
     """Measure the way from nothing to the first finished run, and where the time goes."""
     parts = {}
@@ -253,7 +286,7 @@ def bench(
         project = folder / "project"
         figures = [first_run(project), copy(folder, rounds), *unchanged_run(project, rounds)]
         # Before a step by itself is measured: that leaves other runs behind.
-        figures.append(compiling(project, rounds))
+        figures.append(update(project, folder, rounds))
         figures += looks(project, rounds)
         figures += served(project)
         figures.append(tags(project, rounds))

@@ -100,7 +100,7 @@ def test_measurements(
         figures = [
             bench.copy(tmp_path, rounds=1),
             *bench.unchanged_run(project.path, rounds=1),
-            bench.compiling(project.path, rounds=1),
+            bench.update(project.path, tmp_path, rounds=1),
             bench.step(project.path, rounds=1),
         ]
     for figure in figures:

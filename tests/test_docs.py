@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Template, commit, git
-from projects import machine
+from projects import Generated, machine
 
 from scripts import reference
 
@@ -71,11 +71,14 @@ def test_tutorial(draft: Template) -> None:
 @pytest.mark.xdist_group("tutorial")
 def test_update_of_a_project(draft: Template, tmp_path: Path) -> None:
     project = draft.project(tmp_path / "project")
+    Generated(project.path).make("setup").succeeded()
+    commit(project.path)
     (draft.path / "template/docs/new.md").write_text("New\n", encoding="utf-8")
     commit(draft.path, tag="1000.0.0")
     done = follow(ROOT / "docs/how-to/update-a-project.md", project.path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (project.path / "docs/new.md").exists()
+    assert "project_owner: our-team" in project.read(".copier-answers.yml")
     assert (project.path / "steps/clean_text/Dockerfile").exists()
 
 

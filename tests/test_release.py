@@ -68,6 +68,17 @@ def test_a_release(repository: Path) -> None:
     assert yaml.safe_load(text) == [{"version": "0.1.0", "commit": head, "date": "2026-11-22"}]
 
 
+def test_a_release_is_withdrawn(repository: Path) -> None:
+    """Its line says why, and the releases after it are made as before."""
+    make(repository, "0.1.0")
+    file = repository / ledger.LEDGER
+    file.write_text(file.read_text().replace('"}', '", yanked: "It bites."}'))
+    commit(repository)
+    make(repository, "0.2.0")
+    assert [release.yanked for release in ledger.read(repository)] == ["It bites.", ""]
+    assert ledger.tag_releases(repository) == ["0.1.0", "0.2.0"]
+
+
 def test_tags_in_a_clone(repository: Path, tmp_path: Path) -> None:
     """A clone without tags gets them all, as often as it likes."""
     commits = {"0.1.0": make(repository, "0.1.0")}

@@ -169,7 +169,12 @@ def releases(repository: Path) -> list[Release]:
 
 
 def number(version: str) -> tuple[int, ...]:
-    """A release as numbers that can be compared; 0.4.0-3-gabcdef is later than 0.4.0."""
+    """A release as numbers that can be compared; 0.4.0-3-gabcdef is later than 0.4.0.
+
+    Empty for what is no release, such as a commit.
+    """
+    if not re.match(r"v?\d+\.", version):
+        return ()
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("-g")[0]))
 
 

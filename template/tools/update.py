@@ -67,9 +67,12 @@ def choose(
         )
     good = [release for release in releases if not release.yanked]
     if not to:
-        if not answers:
-            good = [release for release in good if number(release.version) > has]
-        return good[-1] if good else None
+        will_do = [
+            release
+            for release in good
+            if number(release.version) > has or (answers and number(release.version) == has)
+        ]
+        return will_do[-1] if will_do else None
     asked = next((release for release in releases if release.version == to), None)
     if asked is None:
         there = template.some(release.version for release in good if number(release.version) > has)
