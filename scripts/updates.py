@@ -15,7 +15,7 @@ from scripts import ledger, screen
 from scripts.edits import EDITS
 from scripts.repository import ROOT, no_settings
 from scripts.screen import Refused
-from scripts.trials import Group, Trial, Trials, groups, offer
+from scripts.trials import Group, Trial, Trials, Way, groups, offer
 
 PAGE = "docs/reference/updates.md"
 WORDS = {"kept": "kept", "conflict": "conflict", "refused": "stops", "lost": "lost"}
@@ -24,9 +24,10 @@ INTRODUCTION = """\
 # What an update does to a team's work
 
 Things that teams do, each done in a project of every release, which was then updated to this
-version by `copier update`. What is owed to an edit follows from the edit alone. Beyond it, every
-file of the platform's is compared with one of a new project, and a second update changes nothing.
-`make updates` writes this page; the tests compare it with what they find.
+version: by `copier update` and, apart, by what `make update` runs. What is owed to an edit follows
+from the edit alone. Beyond it, every file of the platform's is compared with one of a new project,
+and a second update changes nothing. Where two words stand, the first is of `copier update`, the
+second of `make update`. `make updates` writes this page; the tests compare it with what they find.
 """
 SECTIONS = {
     "kept": """\
@@ -42,16 +43,16 @@ The team changed lines that the platform changes too. The file has both sides, a
 lists it as *both modified*.
 """,
     "refused": """\
-## Stops half-way
+## May stop
 
-Copier fails, with an exit code that is not 0. `git reset --hard && git clean -fd` brings everything
-back; move the file out of the way and update again.
+`copier update` stops half-way, with an exit code that is not 0; `git reset --hard && git clean -fd`
+brings everything back. `make update` stops before it changes anything, and says what to do.
 """,
     "lost": """\
 ## Limits of `copier update`
 
-Copier says nothing here. What git knows is in the commit before the update. Commit the rest or move
-it away, and keep the files that you share with the platform in UTF-8.
+Copier says nothing here. What git knows is in the commit before the update; the rest is gone.
+`make update` keeps the work or stops.
 """,
 }
 
@@ -88,10 +89,18 @@ def read(text: str) -> tuple[Results, list[str]]:
     return results, releases
 
 
+def word(cell: str, way: Way) -> str:
+    """Read what came of an update in one of the ways."""
+    words = cell.split(", ")
+    return words[0] if way is Way.COPIER else words[-1]
+
+
 def updates() -> None:
     """Try every edit on every release, and write the page."""
     releases = [release.version for release in ledger.read(ROOT)]
-    todo = [group for release in releases for group in groups(release).values()]
+    todo = [
+        (group, way) for release in releases for group in groups(release).values() for way in Way
+    ]
     results: Results = {}
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as name:
@@ -100,10 +109,13 @@ def updates() -> None:
         template = offer(folder / "template")
         ledger.tag_releases(template)
         with ProcessPoolExecutor(initializer=_start, initargs=(template, folder)) as pool:
-            for group, trial in screen.track(pool.map(_try, todo), "Updating", len(todo)):
-                problems += [f"{group.release}, {group.name}: {line}" for line in trial.problems]
+            for group, way, trial in screen.track(pool.map(_try, todo), "Updating", len(todo)):
+                where = f"{group.release}, {group.name}, {way}"
+                problems += [f"{where}: {line}" for line in trial.problems]
                 for edit, outcome in trial.outcomes.items():
-                    results.setdefault(edit, {})[group.release] = WORDS[outcome]
+                    cells = results.setdefault(edit, {})
+                    words = [*filter(None, [cells.get(group.release)]), WORDS[outcome]]
+                    cells[group.release] = ", ".join(dict.fromkeys(words))
     if problems:
         raise Refused("\n".join([f"{PAGE} was not written:", *problems]))
     (ROOT / PAGE).write_text(page(results, releases), "utf-8")
@@ -115,13 +127,13 @@ _trials: Trials
 
 def _start(template: Path, folder: Path) -> None:
     """Give a process its own projects."""
-    global _trials  # one process, one of it
+    global _trials
     warnings.simplefilter("ignore", MissingFileWarning)
     _trials = Trials(template, Path(tempfile.mkdtemp(dir=folder)))
 
 
-def _try(group: Group) -> tuple[Group, Trial]:
-    return group, _trials.trial(group)
+def _try(what: tuple[Group, Way]) -> tuple[Group, Way, Trial]:
+    return *what, _trials.trial(*what)
 
 
 if __name__ == "__main__":
