@@ -30,6 +30,8 @@ KINDS = {
     "same": "as it was",
     "stray": "left behind by the update",
 }
+# What a sparse checkout leaves off the disk, a release generates all the same.
+ADD_ALL = ("-c", "core.safecrlf=false", "-c", "core.sparseCheckout=false", "add", "--all")
 
 
 @dataclass(frozen=True)
@@ -177,15 +179,14 @@ def tree_of(project: Path, generated: Path | None = None) -> str:
     index, repository = git(
         project, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-dir"
     ).splitlines()
-    add = ("-c", "core.safecrlf=false", "add", "--all")
     with tempfile.TemporaryDirectory() as folder:
         place = {"GIT_INDEX_FILE": f"{folder}/index"}
         if generated:
             place |= {"GIT_DIR": repository, "GIT_WORK_TREE": str(generated)}
-            git(generated, *add, "--force", ".", **place)
+            git(generated, *ADD_ALL, "--force", ".", **place)
             return git(generated, "write-tree", **place).strip()
         shutil.copy(index, place["GIT_INDEX_FILE"])
-        git(project, *add, ".", **place)
+        git(project, *ADD_ALL, ".", **place)
         prefix = git(project, "rev-parse", "--show-prefix").strip()
         return git(project, "write-tree", f"--prefix={prefix}", **place).strip()
 

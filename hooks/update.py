@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import before_update
-from after_update import Update, mend, tree_of
+from after_update import ADD_ALL, Update, mend, tree_of
 from before_update import JOURNAL, current_branch, git_file, read_answers
 from generate import generate
 from ownership import Refused, git, some, table
@@ -202,7 +202,7 @@ def take_over(goal: Goal, copy: Path, report: Report) -> str:
     if report.conflicts:
         bring_conflicts(project, copy, goal.branch)
     else:
-        git(copy, "add", "--all", ".")
+        git(copy, *ADD_ALL, ".")
         message = f"Update the template from {report.old} to {report.new}"
         git(copy, *NO_HOOKS, "commit", "--quiet", f"--message={message}")
         commit = git(copy, "rev-parse", "HEAD").strip()
@@ -217,7 +217,7 @@ def bring_conflicts(project: Path, copy: Path, branch: str) -> None:
         Path(git(folder, "rev-parse", "--show-toplevel").strip()) for folder in (project, copy)
     )
     sides = git(there, "ls-files", "--unmerged", "-z")
-    git(there, "add", "--all", ".")
+    git(there, *ADD_ALL, ".")
     tree = git(there, "write-tree").strip()
     git(here, "switch", "--quiet", "-c", branch)
     git(here, "read-tree", "-m", "-u", "HEAD", tree)

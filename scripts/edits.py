@@ -890,7 +890,6 @@ def git_settings(work: Work) -> None:
         ("diff.renames", "copies"),
         ("merge.conflictStyle", "diff3"),
         ("status.relativePaths", "true"),
-        ("status.showUntrackedFiles", "no"),
     ):
         git(work.project, "config", key, value)
     work.write(".git/hooks/pre-commit", "#!/bin/sh\nexit 1\n")
@@ -969,6 +968,13 @@ def latin_1_in_readme(work: Work) -> None:
 def utf_16_in_gitignore(work: Work) -> None:
     """A line in UTF-16 in `.gitignore`, as PowerShell writes it."""
     work.blend(".gitignore", lambda content: content + "/data/\r\n".encode("utf-16"))
+
+
+@edit(lost="Copier finds what did not fit by `git status`, which was told to leave it out")
+def untracked_hidden(work: Work) -> None:
+    """The README edited, and `status.showUntrackedFiles` set to `no`."""
+    git(work.project, "config", "status.showUntrackedFiles", "no")
+    ours(work)
 
 
 @edit(lost="git was told to take out blanks at the ends of lines, and does")

@@ -77,6 +77,21 @@ def tree(project: Path) -> Tree:
             path = Path(folder, name)
             if name != ".git" and not folder.endswith(REPORTS):
                 found[path.relative_to(project).as_posix()] = state(path)
+    return off_disk(project) | found
+
+
+def off_disk(project: Path) -> Tree:
+    """Look at what a checkout of some folders only leaves to git."""
+    if not (project / ".git/info/sparse-checkout").exists():
+        return {}
+    listed = git(project, "ls-files", "-z", "-t", "--stage").split("\0")
+    entries = (entry.partition("\t") for entry in listed if entry.startswith("S "))
+    found = {}
+    for fields, _, path in entries:
+        _, mode, blob, _ = fields.split()
+        show = ["git", "cat-file", "blob", blob]
+        content = subprocess.run(show, cwd=project, check=True, capture_output=True).stdout
+        found[path] = describe(content, executable=mode == "100755")
     return found
 
 
@@ -294,7 +309,7 @@ class Trials:
             problems += differences(self.expected(begun), after, but=conflicts)
             problems += marks(project, before, after, conflicts)
             # The same tree, whichever way it came to be.
-            if way is Way.COPIER:
+            if way is Way.COPIER and worst != "lost":
                 problems += self._again(begun.work, conflicts)
         return Trial(outcomes, problems)
 
@@ -367,7 +382,8 @@ def differences(expected: Tree, found: Tree, but: Iterable[str] = ()) -> list[st
 def marks(project: Path, before: Tree, after: Tree, conflicts: set[str]) -> list[str]:
     """Say which files have a conflict's markers and should not, or should and have not."""
     problems = []
-    for path in sorted(path for path in after if after[path] != before.get(path)):
+    changed = (path for path in after if after[path] != before.get(path))
+    for path in sorted(path for path in changed if os.path.lexists(project / path)):
         marked = any(
             line.startswith(MARKERS) for line in (project / path).read_bytes().splitlines()
         )
