@@ -14,7 +14,8 @@ served          answers of the model server, beside a bare one of KServe that re
 tags            the tags of all images when nothing has changed
 edit            `make images` after an edit of one line, and which images it built; and what each
                 image weighs. Where no container engine answers, it is said that these are left out
-update          `make update QUICK=1`, beside `copier update`
+update          `make update QUICK=1`, beside `copier update`; then, of projects of 30 to 500
+                files, with the memory that it takes, beside `cruft update` where there is one
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -37,7 +38,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from scripts import bench_images, bench_serving, quickstart, render, screen, synthetic
+from scripts import (
+    bench_images,
+    bench_serving,
+    bench_updates,
+    quickstart,
+    render,
+    screen,
+    synthetic,
+)
 from scripts.bench_images import Images, Weight
 from scripts.repository import ROOT, git, surroundings
 from scripts.screen import Refused
@@ -300,17 +309,22 @@ def bench(
             figures.append(edit(images))
             weights = images.weights()
         figures.append(step(project, rounds))
+        cruft = bench_updates.find_cruft(environment())
+        costs = bench_updates.costs(folder / "sizes", rounds, environment(), cruft)
     if as_json:
         rows = [
             {**asdict(figure), "ratio": figure.ratio, "kept": figure.kept} for figure in figures
         ]
-        print(json.dumps([*rows, *map(asdict, weights)], indent=2))
+        print(json.dumps([*rows, *map(asdict, [*weights, *costs])], indent=2))
         return
     screen.console.print(table(figures))
     if weights:
         screen.console.print(scales(weights))
     else:
         screen.say("No container engine answers: nothing was built, and no image weighed.")
+    screen.console.print(bench_updates.table(costs))
+    if not cruft:
+        screen.say("There is no uv, or no network, to fetch cruft by: it is left out.")
     missed = [figure.what for figure in figures if figure.kept is False]
     screen.what_next(f"Missed: {', '.join(missed)}." if missed else "Every limit is kept.")
 

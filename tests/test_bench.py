@@ -10,7 +10,7 @@ from projects import flavour, life, machine, restored
 from pytest_copie.plugin import Copie
 from rich.console import Console
 
-from scripts import bench
+from scripts import bench, bench_updates
 from scripts.bench import Figure
 from scripts.bench_images import Images
 from scripts.screen import Refused
@@ -60,6 +60,13 @@ def test_a_command_that_fails(tmp_path: Path) -> None:
     """A failure is no measurement."""
     with pytest.raises(Refused, match="no ducks"):
         bench.seconds(["sh", "-c", "echo no ducks; exit 1"], tmp_path)
+
+
+def test_updates_by_size(tmp_path: Path) -> None:
+    """Updates of projects that differ in size are done, and take time and memory."""
+    found = bench_updates.costs(tmp_path, 1, bench.environment(), None, sizes=(3,))
+    assert {cost.way for cost in found} == {"make update", "copier update"}
+    assert all(cost.seconds > 0 and cost.megabytes > 10 for cost in found)
 
 
 @pytest.mark.project
