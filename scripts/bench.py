@@ -315,7 +315,7 @@ def bench(
         rows = [
             {**asdict(figure), "ratio": figure.ratio, "kept": figure.kept} for figure in figures
         ]
-        print(json.dumps([*rows, *map(asdict, [*weights, *costs])], indent=2))
+        print(json.dumps([*rows, *map(asdict, weights), *map(asdict, costs)], indent=2))
         return
     screen.console.print(table(figures))
     if weights:

@@ -60,10 +60,12 @@ def costs(
     for files in sizes:
         home = folder / str(files)
         template, project = by_copier_made(home, files, environment)
-        update = [sys.executable, ROOT / "hooks/update.py", project, f"--to={NEW}"]
-        update += [f"--repository={template}", "--no-lock", "--no-checks"]
+        options = [f"--to={NEW}", f"--repository={template}", "--no-lock", "--no-checks"]
         ways: dict[str, tuple[Path, Sequence[str | Path]]] = {
-            "make update": (project, update),
+            "make update": (
+                project,
+                [sys.executable, ROOT / "hooks/update.py", project, *options],
+            ),
             "copier update": (
                 project,
                 [sys.executable, "-m", "copier", "update", "--quiet", "--defaults"],

@@ -75,16 +75,16 @@ class Template:
 
     path: Path
 
-    def render(self, to: Path, **answers: Any) -> Path:
+    def render(self, to: Path, ref: Any = "HEAD", **answers: Any) -> Path:
         """Generate a project without trust."""
         copier.run_copy(
-            str(self.path), to, answers, vcs_ref="HEAD", defaults=True, quiet=True, unsafe=False
+            str(self.path), to, answers, vcs_ref=ref, defaults=True, quiet=True, unsafe=False
         )
         return to
 
-    def project(self, to: Path, **answers: Any) -> Project:
+    def project(self, to: Path, ref: Any = "HEAD", **answers: Any) -> Project:
         """Generate a project and commit it, so that it can be updated."""
-        self.render(to, **answers)
+        self.render(to, ref, **answers)
         git(to, "init", "--quiet", "--initial-branch=main")
         commit(to, "Generate")
         return Project(to)

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, Template, commit, git
 from projects import Generated, machine
 
-from scripts import reference
+from scripts import ledger, reference
 
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
@@ -110,3 +110,26 @@ def test_defaults_of_a_company(
     project = draft.project(tmp_path / "project")
     assert "project_owner: acme" in project.read(".copier-answers.yml")
     assert "model_framework: xgboost" in project.read(".copier-answers.yml")
+
+
+def test_a_companys_fork(draft: Template, tmp_path: Path) -> None:
+    """Both releases of the fork generate its defaults; a project that was ours moves to it."""
+    ledger.tag_releases(draft.path)
+    if "0.4.0" not in git(draft.path, "tag").split():
+        git(draft.path, "tag", "0.4.0", "HEAD")
+    project = draft.project(tmp_path / "project", ref="0.3.0")
+    project.append("config/environments/dev.yaml", "# Ours")
+    fork = tmp_path / "fork"
+    git(tmp_path, "clone", "--quiet", str(draft.path), str(fork))
+    done = follow(ROOT / "docs/how-to/company-defaults.md", fork)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for release in ("0.3.0.1", "0.4.0.1"):
+        made = Template(fork).render(tmp_path / release, ref=release)
+        assert "cpu: 250m" in (made / "config/environments/dev.yaml").read_text("utf-8")
+    answers = project.read(".copier-answers.yml").replace(str(draft.path), str(fork))
+    (project.path / ".copier-answers.yml").write_text(answers, encoding="utf-8")
+    commit(project.path, "The template has moved")
+    project.update(ref="0.4.0.1")
+    assert "_commit: 0.4.0.1" in project.read(".copier-answers.yml")
+    assert "cpu: 500m" in project.read("config/environments/dev.yaml")
+    assert (project.path / "tools/update.py").exists()
