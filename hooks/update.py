@@ -230,7 +230,8 @@ def bring_conflicts(project: Path, copy: Path, branch: str) -> None:
 def checked(project: Path) -> dict[str, bool]:
     """Run the project's checks and tests as they now are; say which succeeded."""
     # What the calling make was told is not for this one.
-    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKEOVERRIDES")}
+    told = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    kept = {name: value for name, value in os.environ.items() if name not in told}
     results = {}
     for verb in ("check", "test"):
         say(f"make {verb}")

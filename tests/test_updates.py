@@ -114,7 +114,7 @@ def test_everything_works(trials: Trials, release: str, flavour: str) -> None:
     work.commit()
     assert not trials.update(work, group.answers)
     assert not unmerged(project.path)
-    project.make("setup", "check", "test", "run").succeeded()
+    project.make("setup", "check", "test", "compile", "run").succeeded()
     assert project.last_run["state"] == "succeeded"
     assert model.exists()
     work.commit()
