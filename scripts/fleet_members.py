@@ -13,7 +13,7 @@ from scripts.screen import Refused
 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@[^/\s:]+:", re.IGNORECASE)
 COMMENT = re.compile(r"(^|\s)#.*")
-PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
+PASSWORD = re.compile(r"(?<=http://)[^/\s@]+@|(?<=https://)[^/\s@]+@")
 GIT_SAYS = re.compile(r"^git \S+ failed in .*?: (fatal: )?")
 # hooks/before_update.py writes it: the command that takes back an update that was stopped.
 JOURNAL = "template-update"
@@ -131,16 +131,21 @@ def make_clone(url: str, clone: Path) -> None:
 
 def update_clone(clone: Path) -> None:
     """Fetch, and bring the default branch up to date."""
-    journal = clone / git(clone, "rev-parse", "--git-path", JOURNAL)
-    if journal.exists():
+    if undo := stopped(clone):
         # Nobody works in a clone whose update was stopped in the middle.
-        undo = ["bash", "-c", journal.read_text("utf-8")]
-        subprocess.run(undo, cwd=clone, env=surroundings(), capture_output=True, check=False)
+        command = ["bash", "-c", undo]
+        subprocess.run(command, cwd=clone, env=surroundings(), capture_output=True, check=False)
     git(clone, "fetch", "--quiet", "--prune", "origin")
     if not git(clone, "status", "--porcelain"):
         default = git(clone, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
         git(clone, "switch", "--quiet", default.removeprefix("origin/"))
         git(clone, "merge", "--quiet", "--ff-only", default)
+
+
+def stopped(repository: Path) -> str:
+    """Return the command that takes back an update that was stopped in the middle, if one was."""
+    journal = repository / git(repository, "rev-parse", "--git-path", JOURNAL)
+    return journal.read_text("utf-8") if journal.exists() else ""
 
 
 def digest(text: str) -> str:

@@ -20,7 +20,7 @@ import yaml
 from packaging.version import Version
 
 from scripts import ledger
-from scripts.fleet_members import Member, one_line
+from scripts.fleet_members import Member, one_line, stopped
 from scripts.ledger import Release
 from scripts.repository import git, surroundings
 from scripts.screen import Refused
@@ -124,6 +124,13 @@ def target(template: Path, to: str, folder: Path) -> Target:
     Raises:
         Refused: there is none such, it was withdrawn, or it cannot update from outside.
     """
+    try:
+        shallow = git(template, "rev-parse", "--is-shallow-repository") == "true"
+        git(template, "cat-file", "-e", f"HEAD:{ledger.LEDGER}")
+    except (Refused, OSError):
+        raise Refused(f"{template} is no clone of the template: name one by TEMPLATE=.") from None
+    if shallow:
+        raise Refused(f"{template} lacks the older releases: git fetch --unshallow.")
     git(folder.parent, "clone", "--quiet", "--shared", "--", str(template.resolve()), str(folder))
     ledger.tag_releases(folder)
     releases = ledger.read(folder)
@@ -211,29 +218,17 @@ def look(member: Member, to: Target, result: Result) -> Origin:
         raise Refused(
             f"{project} is not in git, or has no commit: git init, git add --all, git commit."
         ) from None
+    if undo := stopped(project):
+        raise Refused(f"An update was stopped in the middle. Take it back, in {project}: {undo}")
     made = origin(project, to)
-    result.release = made.release
-    has = version_of(made, to)
-    own = next((release for release in to.releases if Version(release.version) == has), None)
-    last = next(release for release in to.releases if release.version == to.version)
-    newer = [
-        release.version
-        for release in to.releases
-        if has < Version(release.version) <= Version(to.version) and not release.yanked
-    ]
-    if own:
-        result.withdrawn = own.yanked
-        days = (date.fromisoformat(str(last.date)) - date.fromisoformat(str(own.date))).days
-        result.days = days if newer else 0
-    result.behind = newer
-    result.conflicts = unmerged(project)
+    compare(made, to, result)
     here = git(project, "branch", "--show-current")
     committed = on_branch(project, "HEAD", made.answers_file)
     if here == to.branch and made.release == to.version != committed:
-        result.release = committed
+        result.release, result.conflicts = committed, unmerged(project)
         what = "resolve the conflicts" if result.conflicts else "it is not committed"
         result.end(State.CONFLICT, f"On {to.branch} in {project}: {what}, test, commit.")
-    elif not newer:
+    elif not result.behind:
         result.end(State.CURRENT)
     elif branch := existing(project, to.branch):
         if on_branch(project, branch, made.answers_file) != to.version:
@@ -243,6 +238,26 @@ def look(member: Member, to: Target, result: Result) -> Origin:
             )
         result.end(State.WAITING)
     return made
+
+
+def compare(made: Origin, to: Target, result: Result) -> None:
+    """Note how far a project's release is from the one to update to.
+
+    Raises:
+        Refused: it is none.
+    """
+    known = {Version(release.version): release for release in to.releases}
+    has, last = version_of(made, to), Version(to.version)
+    result.release = made.release
+    result.behind = [
+        release.version
+        for version, release in known.items()
+        if has < version <= last and not release.yanked
+    ]
+    if own := known.get(has):
+        result.withdrawn = own.yanked
+        dates = [date.fromisoformat(release.date) for release in (own, known[last])]
+        result.days = max(0, (dates[1] - dates[0]).days)
 
 
 def version_of(made: Origin, to: Target) -> Version:

@@ -168,6 +168,14 @@ def test_the_release(trials: Trials, tmp_path: Path) -> None:
     ):
         with pytest.raises(Refused, match=words):
             target(withdrawn, to, tmp_path / f"to-{to}")
+    git(tmp_path, "clone", "--quiet", "--depth=1", trials.template.as_uri(), "shallow")
+    for name, words in (
+        ("shallow", "git fetch --unshallow"),
+        ("nowhere", "is no clone of the template"),
+        (".", "is no clone of the template"),
+    ):
+        with pytest.raises(Refused, match=words):
+            target(tmp_path / name, "", tmp_path / "never")
 
 
 def test_what_is_no_project(many: Fleet) -> None:
@@ -387,7 +395,7 @@ exec {shutil.which("git")} "$@"
     # In a person's own folder it is theirs to say.
     says = found[1][1]["says"]
     assert "stopped in the middle" in says
-    undo = says.partition("then try again: ")[2]
+    undo = says.partition(f"in {bad}: ")[2]
     subprocess.run(["bash", "-c", undo], cwd=bad, check=True)
     assert many.states("update", bad) == {"bad": "updated"}
     for project in (bad, Path(found[0][1]["folder"])):
