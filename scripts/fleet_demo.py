@@ -45,6 +45,8 @@ from scripts.trials import (
 
 MOST = 6
 """Edits that are done in one project."""
+NUMBERS = ("edited", "kept", "merged", "conflicts", "lost", "updated")
+"""What is counted in the files of a project."""
 
 
 @dataclass
@@ -59,6 +61,12 @@ class Count:
     lost: list[str] = field(default_factory=list)
     updated: int = 0
     """Files that the team had left alone, and that are now as the new release makes them."""
+
+    @property
+    def row(self) -> list[int]:
+        """Return the numbers as NUMBERS names them."""
+        of_the_team = [len(self.edited), self.kept, self.merged, len(self.conflicts)]
+        return [*of_the_team, len(self.lost), self.updated]
 
 
 def recount(begun: Begun) -> Count:
@@ -158,6 +166,8 @@ def problems(begun: Begun, count: Count, said: Mapping[str, Any]) -> list[str]:
             conflict = promise.path in count.conflicts
             if broken := promise.broken(begun.work.project, conflict=conflict):
                 found.append(f"lost, of {name}: {broken}")
+    if not count.updated:
+        found.append("nothing is as the new release makes it")
     outcome = "conflict" if count.conflicts else "updated"
     if (said["state"], said["conflicts"]) != (outcome, count.conflicts):
         found.append(f"not as the command says: {said['state']} {said['says']}")
@@ -172,8 +182,21 @@ def fleet_demo(
 ) -> None:
     """Update many projects of the oldest release, each with a team's work in it, to this one."""
     warnings.simplefilter("ignore", MissingFileWarning)
-    begin = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="fleet-demo-"))
+    wrong: list[str] = []
+    try:
+        wrong = demo(folder, number, seed)
+    finally:
+        if not wrong:
+            shutil.rmtree(folder)
+    if wrong:
+        raise Refused("\n".join([*wrong, f"To look at: {folder}"]))
+    screen.what_next("Nothing is lost.")
+
+
+def demo(folder: Path, number: int, seed: int) -> list[str]:
+    """Make and update the projects, show what came of each, and return what is wrong."""
+    begin = time.perf_counter()
     os.environ.update(no_settings(folder))
     template = template_of(folder / "template")
     oldest = ledger.read(template)[0].version
@@ -184,31 +207,24 @@ def fleet_demo(
     said = fleet_update(listed, template, folder / "fleet")["projects"]
     seconds = time.perf_counter() - start
 
-    table = Table("", "what the team did", "edited", "kept", "merged", "conflicts", "lost")
+    table = Table("", "what the team did", *NUMBERS, box=None, header_style="dim")
     for column in table.columns[2:]:
         column.justify = "right"
     wrong = []
-    total: list[int] = [0] * 5
+    total = [0] * len(NUMBERS)
     for each, ((group, project), words) in enumerate(zip(begun, said, strict=True), 1):
         count = recount(project)
-        found = problems(project, count, words)
-        wrong += [f"{each}: {problem}" for problem in found]
-        row = [len(count.edited), count.kept, count.merged, len(count.conflicts), len(count.lost)]
-        total = [a + b for a, b in zip(total, row, strict=True)]
+        wrong += [f"{each}: {problem}" for problem in problems(project, count, words)]
+        total = [a + b for a, b in zip(total, count.row, strict=True)]
         names = ", ".join(edit.name for edit in group.edits)
-        table.add_row(str(each), names, *(str(cell) for cell in row))
-    table.add_section()
-    table.add_row("all", "", *(str(cell) for cell in total))
-    table.box = None
+        table.add_row(str(each), names, *map(str, count.row))
+    table.add_row("all", "", *map(str, total), style="bold")
     screen.console.print(table)
     screen.say(
         f"{number} projects of {oldest}, updated to this checkout in {seconds:.0f} s, "
         f"{seconds / number:.1f} s each; {time.perf_counter() - begin:.0f} s with all the rest."
     )
-    if wrong:
-        raise Refused("\n".join([*wrong, f"To look at: {folder}"]))
-    shutil.rmtree(folder)
-    screen.what_next("Nothing is lost.")
+    return wrong
 
 
 if __name__ == "__main__":

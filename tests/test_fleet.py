@@ -237,14 +237,19 @@ def test_where_a_project_comes_from(many: Fleet) -> None:
         assert words in found["says"], found
         assert found["state"] == ("refused" if words else "up to date"), name
 
-    # git can be told where the template is now.
+
+@pytest.mark.updates
+def test_the_template_has_moved(many: Fleet) -> None:
+    """Git can be told where it is now, as the sentence says."""
+    moved = many.project("moved")
+    answer(moved, _src_path="file:///no/where.git")
     settings = Path(os.environ["GIT_CONFIG_GLOBAL"]).read_text("utf-8")
     file = many.folder / "gitconfig"
     file.write_text(f'{settings}[url "{many.trials.template}"]\n\tinsteadOf = file:///no/where.git')
-    moved = many.folder / "moved"
     assert many.states("status", moved, GIT_CONFIG_GLOBAL=str(file)) == {"moved": "clean"}
 
 
+@pytest.mark.updates
 def test_what_an_update_would_meet(many: Fleet) -> None:
     """By the exit code, the table and JSON: the release, edits of managed files, conflicts."""
     clean, dirty, edited = (many.project(name) for name in ("clean", "dirty", "edited"))
@@ -438,8 +443,9 @@ def test_the_demo() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (total,) = (line for line in done.stdout.splitlines() if line.split()[:1] == ["all"])
-    edited, kept, merged, conflicts, lost = map(int, total.split()[1:])
+    edited, kept, merged, conflicts, lost, updated = map(int, total.split()[1:])
     assert edited == kept + merged + conflicts > 0
+    assert updated > 3 * 10
     assert lost == 0
     assert "Nothing is lost." in done.stdout
 
@@ -480,5 +486,7 @@ def test_the_demo_finds_out(trials: Trials) -> None:
     assert left(readme=None).lost == ["README.md"]
     begun.before["README.md"] = old["README.md"]
     said = {"state": "updated", "says": "", "conflicts": []}
-    assert problems(begun, left(ours="Not ours\n"), said) == ["lost, by its hashes: project.mk"]
-    assert len(problems(begun, Count(), {**said, "state": "conflict"})) == 1
+    lost = ["lost, by its hashes: project.mk", "nothing is as the new release makes it"]
+    assert problems(begun, left(ours="Not ours\n"), said) == lost
+    (other,) = problems(begun, Count(updated=1), {**said, "state": "conflict"})
+    assert other.startswith("not as the command says")
