@@ -90,7 +90,7 @@ def recount(begun: Begun) -> Count:
             count.kept += touched
         elif touched and now not in (base, release, NOTHING):
             count.merged += 1
-        elif not touched and now in (release, NOTHING if base != NOTHING else release):
+        elif not touched and now == release:
             count.updated += 1
         else:
             count.lost.append(path)

@@ -485,6 +485,11 @@ def test_the_demo_finds_out(trials: Trials) -> None:
     assert left(readme=f"{fresh}Ours\n").merged == 1
     assert left(readme=None).lost == ["README.md"]
     begun.before["README.md"] = old["README.md"]
+    assert left().lost == ["README.md"]
+    assert left(readme=fresh) == Count(updated=1)
+    assert left(stray="Nobody's").lost == ["stray"]
+    (project / "stray").unlink()
+    git(project, "checkout", "--quiet", "README.md")
     said = {"state": "updated", "says": "", "conflicts": []}
     lost = ["lost, by its hashes: project.mk", "nothing is as the new release makes it"]
     assert problems(begun, left(ours="Not ours\n"), said) == lost
