@@ -69,6 +69,8 @@ def at_work(workspace: Path) -> Iterator[None]:
     Raises:
         Refused: it cannot be made, or another fleet is at work in it.
     """
+    if workspace.is_relative_to(ROOT):
+        raise Refused(f"WORKSPACE={workspace} is inside this checkout: name one outside.")
     try:
         (workspace / "reports").mkdir(parents=True, exist_ok=True)
         lock = (workspace / ".lock").open("w")

@@ -284,6 +284,8 @@ def test_one_at_a_time(many: Fleet) -> None:
     (many.folder / "file").touch()
     with pytest.raises(Refused, match="cannot be used"), fleet.at_work(many.folder / "file"):
         pass
+    with pytest.raises(Refused, match="inside this checkout"), fleet.at_work(ROOT / "fleet"):
+        pass
 
 
 def team(project: Path, conflict: bool = False) -> Path:
