@@ -8,6 +8,8 @@ DEST ?= ../my-model
 FLAVOUR ?= laptop
 ARGS ?=
 VERSION ?=
+# Clones and reports of a fleet.
+WORKSPACE ?= ../fleet
 
 # uv, wherever it is; without one it is fetched from the package index into .uv/.
 export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
@@ -15,7 +17,7 @@ export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 unexport VIRTUAL_ENV
 RUN := "$(UV)" run --no-sync --quiet
 # From the environment, so that no shell reads what stands in them.
-export DEST FLAVOUR VERSION
+export DEST FLAVOUR VERSION WORKSPACE
 
 ##@ Try it
 
@@ -32,7 +34,7 @@ test: environment ## Run every test, as CI does (ARGS= for pytest)
 .PHONY: help
 help: ## Show the verbs
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-		/^[a-zA-Z_-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-zA-Z_-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 .PHONY: render
@@ -59,6 +61,10 @@ reference: $(UV) ## Write docs/reference anew, from the questions
 updates: environment ## Update every release with every edit of the corpus, and write what came of it
 	@$(RUN) python -m scripts.updates
 
+.PHONY: fleet-demo
+fleet-demo: environment ## Update N=50 projects of the oldest release, with SEED='s edits, and count what came of it
+	@env -u PYTHONDONTWRITEBYTECODE $(RUN) python -m scripts.fleet_demo
+
 .PHONY: bench
 bench: environment ## Measure what has a limit, each figure beside its floor (ARGS=--json)
 	@env -u PYTHONDONTWRITEBYTECODE $(RUN) python -m scripts.bench $(ARGS)
@@ -66,6 +72,16 @@ bench: environment ## Measure what has a limit, each figure beside its floor (AR
 .PHONY: release
 release: environment ## Release this commit as VERSION=
 	@$(RUN) python -m scripts.release
+
+##@ Keep projects current
+
+.PHONY: fleet
+fleet: environment ## Show the projects of PROJECTS=: release, edits, what an update would meet (TO= JSON=1)
+	@$(RUN) python -m scripts.fleet status
+
+.PHONY: fleet-update
+fleet-update: environment ## Update them, a branch each (TO= PUSH=1 CHECKS=1 JSON=1)
+	@$(RUN) python -m scripts.fleet update
 
 # uv makes the environment as pyproject.toml says, which takes no time once it is so.
 .PHONY: environment

@@ -1,6 +1,7 @@
 """What the documents say holds: their commands run, in that order, and their tables are current."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from conftest import ROOT, Template, commit, git
 from projects import Generated, machine
 
 from scripts import ledger, reference
+from scripts.trials import HIGH, Trials
 
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
@@ -80,6 +82,22 @@ def test_update_of_a_project(draft: Template, tmp_path: Path) -> None:
     assert (project.path / "docs/new.md").exists()
     assert "project_owner: our-team" in project.read(".copier-answers.yml")
     assert (project.path / "steps/clean_text/Dockerfile").exists()
+
+
+@pytest.mark.updates
+def test_update_of_a_fleet(draft: Template, tmp_path: Path) -> None:
+    """The newest release is this checkout, and both projects come from the oldest."""
+    ledger.tag_releases(draft.path)
+    head = git(draft.path, "rev-parse", "HEAD").strip()
+    ledger.append(draft.path, ledger.Release(HIGH, head, "2027-01-01"))
+    commit(draft.path)
+    prices = Path(shutil.copytree(Trials(draft.path, tmp_path).made("0.1.0", {}), tmp_path / "p"))
+    git(tmp_path, "clone", "--quiet", "--bare", str(prices), "churn.git")
+    (tmp_path / "fleet.txt").write_text(f"{(tmp_path / 'churn.git').as_uri()}\np\n")
+    done = follow(ROOT / "docs/how-to/update-a-fleet.md", draft.path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for project, branch in ((prices, "HEAD"), (tmp_path / "churn.git", f"update-{HIGH}")):
+        assert f"_commit: {HIGH}" in git(project, "show", f"{branch}:.copier-answers.yml")
 
 
 def test_what_an_older_project_adds(template: Template, tmp_path: Path) -> None:
