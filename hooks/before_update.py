@@ -70,6 +70,9 @@ def repository_problems(project: Path, branch: str) -> list[str]:
     status = git(project, "status", "--porcelain", "-z", "--no-renames").split("\0")
     if changed := [entry[3:] for entry in status if entry]:
         found.append(f"Not committed: {some(changed)}. Commit or stash first.")
+    odd = [path for path in paths(project, "ls-files", "-z") if not is_text(path)]
+    if odd:
+        found.append(f"Copier cannot read names that are not in UTF-8: {some(odd)}. Rename them.")
     # Lower case: assumed to be unchanged. S: skipped, of which a sparse checkout has none on disk.
     listed = git(project, "ls-files", "-v", "-z").split("\0")
     unseen = [entry[2:] for entry in listed if entry[:1].islower() or entry[:1] == "S"]
@@ -83,6 +86,15 @@ def repository_problems(project: Path, branch: str) -> list[str]:
     except Refused:
         found.append("git does not know who you are: git config user.name and user.email.")
     return found
+
+
+def is_text(path: str) -> bool:
+    """Tell whether a path is in UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def current_branch(project: Path) -> str:

@@ -15,7 +15,8 @@ tags            the tags of all images when nothing has changed
 edit            `make images` after an edit of one line, and which images it built; and what each
                 image weighs. Where no container engine answers, it is said that these are left out
 update          `make update QUICK=1`, beside `copier update`; then, of projects of 30 to 500
-                files, with the memory that it takes, beside `cruft update` where there is one
+                files, with the memory that it takes, beside `cruft update` where there is one; and
+                `make fleet-update` of up to 200 projects
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -311,6 +312,7 @@ def bench(
         figures.append(step(project, rounds))
         cruft = bench_updates.find_cruft(environment())
         costs = bench_updates.costs(folder / "sizes", rounds, environment(), cruft)
+        costs += bench_updates.fleet_costs(folder / "fleets", environment())
     if as_json:
         rows = [
             {**asdict(figure), "ratio": figure.ratio, "kept": figure.kept} for figure in figures

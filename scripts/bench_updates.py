@@ -1,4 +1,4 @@
-"""What an update costs, by the number of files: part of `make bench`.
+"""What updates cost, by the number of files and of projects: part of `make bench`.
 
 Templates of plain files, of which a release changes every tenth: one for Copier, and an equal one
 for Cookiecutter, which `cruft update` updates.
@@ -15,12 +15,15 @@ from pathlib import Path
 
 from rich.table import Table
 
+from scripts import ledger
+from scripts.ledger import Release
 from scripts.quickstart import commit
 from scripts.repository import ROOT, git
 from scripts.screen import Refused
 
 SIZES = (30, 120, 500)
-OLD, NEW = "1.0.0", "2.0.0"
+FLEETS = (1, 20, 200)
+OLD, NEW, DATE = "1.0.0", "2.0.0", "2026-11-22"
 LINES = 40
 CRUFT = "cruft>=2.16,<3"
 TABLE = "files:\n  default:\n    - {class: managed, path: /folder/, since: [1, 0, 0], extend: .}\n"
@@ -42,7 +45,9 @@ class Cost:
     """What an update takes."""
 
     way: str
+    projects: int
     files: int
+    """Of each project."""
     seconds: float
     megabytes: float
     """The most memory that any of its processes had."""
@@ -64,7 +69,7 @@ def costs(
         ways: dict[str, tuple[Path, Sequence[str | Path]]] = {
             "make update": (
                 project,
-                [sys.executable, ROOT / "hooks/update.py", project, *options],
+                [sys.executable, template / "hooks/update.py", project, *options],
             ),
             "copier update": (
                 project,
@@ -86,7 +91,30 @@ def costs(
             seconds, megabytes = (
                 statistics.median(column) for column in zip(*figures, strict=True)
             )
-            found.append(Cost(way, files, seconds, megabytes))
+            found.append(Cost(way, 1, files, seconds, megabytes))
+    return found
+
+
+def fleet_costs(
+    folder: Path, environment: Mapping[str, str], fleets: Sequence[int] = FLEETS, files: int = 30
+) -> list[Cost]:
+    """Measure `make fleet-update` of several numbers of projects, each once."""
+    template, project = by_copier_made(folder, files, environment)
+    (template / ledger.LEDGER).touch()
+    ledger.append(template, Release(OLD, git(template, "rev-parse", OLD), DATE))
+    ledger.append(template, Release(NEW, git(template, "rev-parse", NEW), DATE))
+    commit(template, "The ledger")
+    found = []
+    for number in fleets:
+        home = folder / f"fleet-{number}"
+        for each in range(number):
+            shutil.copytree(project, home / str(each), symlinks=True)
+        listed = home / "fleet.txt"
+        listed.write_text("".join(f"{home / str(each)}\n" for each in range(number)), "utf-8")
+        command = [sys.executable, "-m", "scripts.fleet", "update", str(listed)]
+        command += [f"--template={template}", f"--workspace={home / 'workspace'}"]
+        taken = measured(command, ROOT, environment)
+        found.append(Cost("make fleet-update", number, files, *taken))
     return found
 
 
@@ -125,6 +153,7 @@ def by_copier_made(home: Path, files: int, environment: Mapping[str, str]) -> tu
     (template / "questions").mkdir(parents=True)
     (template / "questions/90-files.yml").write_text(TABLE)
     (template / "copier.yml").write_text("_subdirectory: project\nname: {type: str, default: x}\n")
+    shutil.copytree(ROOT / "hooks", template / "hooks")
     (template / "project").mkdir()
     (template / "project" / ANSWERS).write_text("{{ _copier_answers|to_nice_yaml }}")
     released(template, template / "project/folder", files)
@@ -179,13 +208,13 @@ def find_cruft(environment: Mapping[str, str]) -> Path | None:
 
 
 def table(found: Sequence[Cost]) -> Table:
-    """Show what updates cost, each way beside `copier update`."""
+    """Show what updates cost; the ratio is that of each project to its `copier update`."""
     shown = Table("update", box=None, pad_edge=False, header_style="dim")
-    for name in ("files", "seconds", "ratio", "MB"):
+    for name in ("projects", "files", "seconds", "ratio", "MB"):
         shown.add_column(name, justify="right")
     floors = {cost.files: cost.seconds for cost in found if cost.way == "copier update"}
     for cost in found:
-        ratio = f"{cost.seconds / floors[cost.files]:.2f}"
-        values = (str(cost.files), f"{cost.seconds:.2f}", ratio, f"{cost.megabytes:.0f}")
-        shown.add_row(cost.way, *values)
+        ratio = f"{cost.seconds / cost.projects / floors[cost.files]:.2f}"
+        values = (f"{cost.seconds:.2f}", ratio, f"{cost.megabytes:.0f}")
+        shown.add_row(cost.way, str(cost.projects), str(cost.files), *values)
     return shown

@@ -65,7 +65,8 @@ def test_a_command_that_fails(tmp_path: Path) -> None:
 def test_updates_by_size(tmp_path: Path) -> None:
     """Updates of projects that differ in size are done, and take time and memory."""
     found = bench_updates.costs(tmp_path, 1, bench.environment(), None, sizes=(3,))
-    assert {cost.way for cost in found} == {"make update", "copier update"}
+    found += bench_updates.fleet_costs(tmp_path / "fleet", bench.environment(), (2,), 3)
+    assert {cost.way for cost in found} == {"make update", "copier update", "make fleet-update"}
     assert all(cost.seconds > 0 and cost.megabytes > 10 for cost in found)
 
 

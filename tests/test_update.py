@@ -309,6 +309,13 @@ def test_git_is_told_not_to_look(project: Project, releases: Template) -> None:
     refused(project, releases, "not to look at Makefile, README.md")
 
 
+def test_a_name_that_is_no_text(project: Project, releases: Template) -> None:
+    """Copier fails on it half-way."""
+    (project.path / os.fsdecode("Größe.md".encode("latin-1"))).touch()
+    commit(project.path)
+    refused(project, releases, r"Gr\udcf6\udcdfe.md. Rename")
+
+
 def test_something_is_in_the_way(project: Project, releases: Template) -> None:
     """A file that git ignores cannot be brought back, so it is not overwritten."""
     (project.path / ".git/info/exclude").write_text("late.yaml\n")
