@@ -136,8 +136,8 @@ class Served:
         predictor = self.service["spec"]["predictor"]
         where = _file(self.env, "inference-service.yaml")
         if self.mode not in METRICS:
-            known = " or ".join(METRICS)
-            raise ProjectError(f"{where}: {MODE} must be {known}, not {self.mode!r}")
+            modes = " or ".join(METRICS)
+            raise ProjectError(f"{where}: {MODE} must be {modes}, not {self.mode!r}")
         if self.mode != KNATIVE:
             way_out = "or `make update DATA='serving_mode=Knative'`"
             if "canaryTrafficPercent" in predictor or "canary" in self.service["spec"]:
