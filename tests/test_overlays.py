@@ -534,9 +534,11 @@ def test_a_release_that_is_none(project: Generated) -> None:
 @pytest.mark.project
 @LAPTOP
 def test_overlays_that_are_gone(project: Generated, tmp_path: Path) -> None:
-    """A team may have deleted them; and a machine may have no kubectl."""
+    """A team may have deleted them, or serve no model any more; a machine may have no kubectl."""
     project.make("check", PATH=without_kubectl(tmp_path), CI=None).succeeded()
     project.make("check", PATH=without_kubectl(tmp_path), CI="1").failed("kubectl", "install")
+    shutil.rmtree(project.path / DEPLOY / "base")
+    project.make("check").succeeded()
     shutil.rmtree(project.path / DEPLOY / "overlays")
     project.make("check").succeeded()
     project.make("diff", "ENV=dev").failed("dev", "no overlay", "git")
