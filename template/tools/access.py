@@ -63,7 +63,7 @@ def rendered(namespace: str) -> str:
         folder = Path(name).resolve()
         text = f"resources: [{os.path.relpath(ACCESS, folder)}]\nnamespace: {namespace}\n"
         (folder / "kustomization.yaml").write_text(text)
-        done = _kubectl("kustomize", str(folder))
+        done = kubectl("kustomize", str(folder))
     if done.returncode != 0:
         raise ProjectError(f"platform/access is no kustomization any more: {done.stderr.strip()}")
     return done.stdout
@@ -76,6 +76,8 @@ class Cluster:
     env: str
     context: str
     namespace: str
+    namespace_in: str = ""
+    """The file that says which namespace, if it is not the environment's."""
 
     def ask(self, *arguments: str, objects: str = "", good: tuple[int, ...] = (0,)) -> str:
         """What kubectl prints.
@@ -84,7 +86,7 @@ class Cluster:
             ProjectError: it ends with another exit code than those that are good.
         """
         context = [f"--context={self.context}"] if self.context else []
-        done = _kubectl(*context, "--request-timeout=20s", *arguments, objects=objects)
+        done = kubectl(*context, "--request-timeout=20s", *arguments, objects=objects)
         if done.returncode in good:
             return done.stdout
         said = done.stderr.strip().splitlines() or ["it said nothing"]
@@ -100,8 +102,13 @@ class Cluster:
             )
         if "namespaces" in plain and "not found" in plain:
             return (
-                f"{file}: the cluster has no namespace {self.namespace!r}: correct it, or "
+                f"{self.namespace_in or file}: the cluster has no namespace {self.namespace!r}: correct it, or "
                 f"`kubectl create namespace {self.namespace}`"
+            )
+        if "no matches for kind" in plain:
+            return (
+                f"the cluster of {self.env!r} lacks what knows this kind: install it there, or leave "
+                f"it out, docs/serving.md says how ({reason})"
             )
         if any(words in plain for words in REFUSED):
             return (
@@ -116,7 +123,12 @@ class Cluster:
         return f"the cluster of {self.env!r} refused: {reason}"
 
 
-def _kubectl(*arguments: str, objects: str = "") -> subprocess.CompletedProcess[str]:
+def kubectl(*arguments: str, objects: str = "") -> subprocess.CompletedProcess[str]:
+    """Run kubectl to its end, whatever that is.
+
+    Raises:
+        ProjectError: it is not installed.
+    """
     try:
         return subprocess.run(
             ["kubectl", *arguments], input=objects, capture_output=True, text=True

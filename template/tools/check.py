@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from tools import screen
+from tools import overlays, screen
 from tools.project import ROOT, project
 from tools.screen import console
 
@@ -37,6 +37,7 @@ def command(*words: str) -> Callable[[], None]:
 
 CHECKS: dict[str, Callable[[], None]] = {
     "settings": settings,
+    "overlays": overlays.check,
     "lint": command("ruff", "check", "--quiet", "."),
     "format": command("ruff", "format", "--check", "."),
     "imports": command("lint-imports", "--no-logo"),

@@ -94,6 +94,8 @@ def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
         and "__pycache__" not in path.parts
         and not path.name.startswith(("test_", "."))
         and path.name not in ("Dockerfile", "pyproject.toml")
+        # Of the model server's: a release names the image, and so must not change it.
+        and path.relative_to(folder).parts[0] != "deploy"
     }
     paths |= imports.closure(module, root)
     files = {path.relative_to(root).as_posix(): path for path in paths} | {"Dockerfile": dockerfile}

@@ -1,0 +1,33 @@
+"""`make diff`: what a deployment would change on an environment's cluster."""
+
+from typing import Annotated
+
+import typer
+
+from tools import overlays, screen
+from tools.access import Cluster
+from tools.project import project
+
+
+def diff(
+    env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "dev",
+) -> None:
+    """Compare what is released, and how it is served, with what the cluster has."""
+    context = project().environment(env).context
+    objects = overlays.manifests(env)
+    namespace = overlays.Served.of(objects, env).namespace
+    file = f"serving/deploy/overlays/{env}/kustomization.yaml"
+    cluster = Cluster(env, context, namespace, namespace_in=file)
+    with screen.console.status("Asking the cluster"):
+        # First something small: kubectl asks a cluster that does not answer again and again.
+        cluster.ask("get", "--raw=/version")
+        change = cluster.ask("diff", "--filename=-", objects=objects, good=(0, 1))
+    if not change:
+        screen.what_next(f"Nothing to do: namespace {namespace} has what is released in {env}.")
+        return
+    screen.console.out(change, highlight=False)
+    screen.what_next(f"`make deploy ENV={env}` makes it so.")
+
+
+if __name__ == "__main__":
+    screen.start(diff)
