@@ -124,7 +124,7 @@ class ModelStore:
         return own
 
     def answers(self, model: str, image: str) -> list[dict[str, Any]]:
-        """What an image's server answers to the sample of a model; empty when nobody has asked it."""
+        """What an image's server answers to the sample of a model; empty when nobody asked it."""
         path = f"{self._root}/{model}/{_answers(image)}"
         if not self._files.exists(path):
             return []

@@ -23,6 +23,7 @@ TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+REFERENCE = re.compile(r"(?P<repository>.+?)(?:@(?P<digest>\w+:\w+)|:(?P<tag>[\w.-]+))")
 
 
 def digest(reference: str) -> str:
@@ -33,7 +34,7 @@ def digest(reference: str) -> str:
     Raises:
         ProjectError: the registry cannot be reached, or refuses to say.
     """
-    found = re.fullmatch(r"(?P<repository>.+?)(?:@(?P<digest>\w+:\w+)|:(?P<tag>[\w.-]+))", reference)
+    found = REFERENCE.fullmatch(reference)
     if not found:
         raise ProjectError(f"{reference!r} names no image of a registry")
     host, name = _place(found["repository"])
@@ -89,7 +90,7 @@ def _login(host: str) -> dict[str, str]:
         try:
             known = auth.load_config(file).resolve_authconfig(host)
         except errors.DockerException as error:
-            raise ProjectError(f"the login to the registry {host} cannot be read: {error}") from None
+            raise ProjectError(f"the login to {host} cannot be read: {error}") from None
         if known:
             return {key.lower(): str(value) for key, value in known.items() if value}
     return {}

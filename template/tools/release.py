@@ -72,7 +72,7 @@ def release(
         before = turn.current
         if before and before.same(new):
             screen.console.print(
-                f"Model {new.model} is already released in {env}, since {before.released_at}."
+                f"Model {new.model} is already released in {env}, since {before.released_at[:16]}."
             )
         else:
             turn.commit(new, message(f"Release {new.model} in {env}", new, before))
@@ -138,7 +138,7 @@ def candidate(env: str, run: str) -> Candidate:
             f"RUN={run!r} {why}, and {env} takes what is released there: {known}. "
             f"`make release ENV={earlier} RUN={run}` comes first"
         )
-    why = f"tried in {earlier} since {wanted.released_at}"
+    why = f"tried in {earlier} since {wanted.released_at[:10]}"
     return Candidate(wanted.model, wanted.sha256, wanted.image, why)
 
 
@@ -164,7 +164,7 @@ def image_of(env: str, environment: Environment, tried: str) -> str:
                     "(in CI, after a commit)"
                 )
             return f"{reference.rpartition(':')[0]}@{digest}"
-        repository, _, digest = tried.partition("@")
+        digest = tried.partition("@")[2]
         own = f"{environment.registry.rstrip('/')}/{images.repository(images.SERVING)}@{digest}"
         if published.digest(own):
             return own
@@ -308,13 +308,16 @@ def message(subject: str, new: Release, before: Release | None) -> str:
 
 
 def show(env: str, new: Release, before: Release | None) -> None:
-    """The metrics beside those before, and what the commit changed."""
+    """The metrics beside those before, and what changes with the commit."""
     old = (before.model, before.scores) if before else None
     screen.console.print(beside((new.model, new.scores), old))
     screen.console.print(f"\n{released.path(env)}", style="bold")
-    for line in released.changed_lines(env):
-        style = "green" if line.startswith("+") else "red"
-        screen.console.print(screen.escape(line), style=style, soft_wrap=True)
+    for name in ("model_uri", "image"):
+        was, is_now = getattr(before, name, ""), getattr(new, name)
+        if was and was != is_now:
+            screen.console.print(f"- {name}: {was}", style="red", soft_wrap=True)
+        if is_now and was != is_now:
+            screen.console.print(f"+ {name}: {is_now}", style="green", soft_wrap=True)
     instead = f", instead of {before.model}" if before else "; none was before"
     screen.console.print(f"\nModel {new.model} is released in {env}{instead}. It is a commit.")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field, model_validator
 from runtime.errors import ProjectError
 from runtime.settings import Settings
 from runtime.store import model_id
+from tools import overlays, screen
 from tools.commit import author
 from tools.project import ROOT, project
 from tools.template import git
@@ -129,7 +130,7 @@ def now() -> str:
 
 def serves(env: str) -> bool:
     """Whether an environment has something that answers requests."""
-    return (ROOT / OVERLAYS / env / "kustomization.yaml").exists()
+    return env in overlays.names()
 
 
 def path(env: str) -> str:
@@ -243,10 +244,11 @@ class Turn:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(release.to_yaml(), encoding="utf-8")
             git("add", "--", self.path)
-            command = ["git", "commit", "--quiet", "--only", f"--message={message}", "--", self.path]
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL
-            )
+            commit = ("git", "commit", "--quiet", "--only", f"--message={message}", "--", self.path)
+            with screen.console.status("Committing, with the hooks of this checkout"):
+                done = subprocess.run(
+                    commit, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL
+                )
             if done.returncode:
                 said = (done.stdout + done.stderr).strip().splitlines()[-LINES_SHOWN:]
                 raise ProjectError(
@@ -294,13 +296,6 @@ def turn(env: str) -> Iterator[Turn]:
             yield Turn(env)
         finally:
             lock.truncate(0)
-
-
-def changed_lines(env: str) -> list[str]:
-    """What the last commit changed in the file of a release."""
-    said = git("show", "--format=", "--unified=0", "HEAD", "--", path(env))
-    lines = said.splitlines()
-    return [each for each in lines if each[:1] in "+-" and each[:3] not in ("+++", "---")]
 
 
 def _at(commit: str, file: str) -> str:

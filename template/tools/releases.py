@@ -6,7 +6,7 @@ is the model that the environment's model store says is in use: null when it doe
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from runtime.errors import ProjectError
 from runtime.store import model_id
-from tools import registry, released, screen
+from tools import history, registry, released, screen
 from tools.compare import ago
 from tools.project import project
 from tools.release import LOCAL
@@ -44,7 +44,7 @@ def releases(
         screen.what_next(f"Nothing was released in {env} yet: `make release ENV={env}`.")
         return
     first = ("model",) if env else ("environment", "model", "deployed")
-    screen.console.print(table(rows, (*first, "metrics", "released", "by", "why")))
+    screen.console.print(table(rows, (*first, "metric", "released", "by", "why")))
     if env:
         screen.what_next(f"`make rollback ENV={env}` takes the first one back.")
     else:
@@ -81,9 +81,7 @@ def present(env: str) -> Row:
 
 def past(env: str) -> list[Row]:
     """All releases in an environment, the newest first."""
-    return [
-        {**row_of(each.release), "commit": each.commit} for each in released.history(env)
-    ]
+    return [{**row_of(each.release), "commit": each.commit} for each in released.history(env)]
 
 
 def row_of(found: released.Release) -> Row:
@@ -101,13 +99,21 @@ def table(rows: list[Row], columns: Sequence[str]) -> Table:
             "environment": row.get("environment", ""),
             "model": row["model"] or "-",
             "deployed": deployed(row),
-            "metrics": ", ".join(f"{k} {v:.4f}" for k, v in row.get("metrics", {}).items()),
+            "metric": score(row.get("metrics", {})),
             "released": ago(row["released_at"]) if "released_at" in row else "",
             "by": row.get("released_by", ""),
             "why": row.get("reason", ""),
         }
         made.add_row(*(screen.escape(str(cells[name])) for name in columns))
     return made
+
+
+def score(metrics: Mapping[str, float]) -> str:
+    """The metric that decides about a candidate; without it, the first."""
+    settings = {"evaluate": project().settings("evaluate").model_dump()}
+    name = history.deciding_metric(settings)
+    name = name if name in metrics else next(iter(metrics), "")
+    return f"{name} {metrics[name]:.4f}" if name else ""
 
 
 def deployed(row: Row) -> str:
