@@ -319,7 +319,8 @@ def show(env: str, new: Release, before: Release | None) -> None:
         if is_now and was != is_now:
             screen.console.print(f"+ {name}: {is_now}", style="green", soft_wrap=True)
     instead = f", instead of {before.model}" if before else "; none was before"
-    screen.console.print(f"\nModel {new.model} is released in {env}{instead}. It is a commit.")
+    text = f"\nModel {new.model} is released in {env}{instead}. It is a commit."
+    screen.console.print(text, soft_wrap=True)
 
 
 def following(env: str) -> None:

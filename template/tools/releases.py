@@ -46,7 +46,7 @@ def releases(
     first = ("model",) if env else ("environment", "model", "deployed")
     screen.console.print(table(rows, (*first, "metric", "released", "by", "why")))
     if env:
-        screen.what_next(f"`make rollback ENV={env}` takes the first one back.")
+        screen.what_next(f"`make rollback ENV={env}` takes back what is released now.")
     else:
         screen.what_next("`make releases ENV=` shows the history of one environment.")
 
