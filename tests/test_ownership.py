@@ -43,9 +43,12 @@ def test_every_file_has_one_owner(default_project: Path) -> None:
 
 def test_every_row_has_a_file(template: Template, tmp_path: Path) -> None:
     """No row is left over or misspelled; none is there twice."""
-    everything = ["pipelines", "serving", "training", "mlflow"]
-    project = tmp_path / "project"
-    template.render(project, kubeflow_components=everything, model_framework="xgboost")
+    answers = {
+        "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
+        "model_framework": "xgboost",
+        "serving_mode": "Knative",
+    }
+    project = template.render(tmp_path / "project", **answers)
     files = generated(project)
     for row in ROWS:
         assert any(matcher(row).match_file(path) for path in files), row["path"]

@@ -19,12 +19,14 @@ QUESTIONS = {
     "extra_steps": [],
     "kubeflow_components": ["pipelines", "serving"],
     "serving_styles": ["online", "batch"],
+    "serving_mode": "Standard",
 }
 CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
-    "kubeflow_components": ["pipelines", "serving", "training", "mlflow"],
+    "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
     "serving_styles": ["online", "batch"],
+    "serving_mode": ["Standard", "Knative"],
 }
 DERIVED = [
     "reserved_names",
@@ -133,6 +135,16 @@ def test_some_libraries_train_on_one_node(questions: Questions) -> None:
     told = questions.complaint("kubeflow_components", answer)
     assert told.startswith("Leave out training")
     assert "scikit-learn" in told
+
+
+def test_monitoring_watches_a_server(questions: Questions) -> None:
+    """Without one there is nothing to read; either question says so."""
+    asked, components = "serving_styles", ["pipelines", "serving", "monitoring"]
+    assert questions.complaint("kubeflow_components", components) == ""
+    told = questions.complaint("kubeflow_components", ["pipelines", "monitoring"])
+    assert told.startswith("Leave out monitoring")
+    assert questions.complaint(asked, ["online"], kubeflow_components=components) == ""
+    assert "monitoring" in questions.complaint(asked, ["batch"], kubeflow_components=components)
 
 
 def test_copier_refuses_too(template: Template, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tools.project import ROOT, project
 ACCESS = ROOT / "platform" / "access"
 # What kubectl says, in small letters, when the answer is no and when there is none.
 REFUSED = ("forbidden", "unauthorized", "must be logged in")
+ADVICE = "\nensure CRDs are installed first"
 UNREACHABLE = ("unable to connect", "refused", "timeout", "deadline exceeded", "no such host")
 
 
@@ -89,8 +90,8 @@ class Cluster:
         done = kubectl(*context, "--request-timeout=20s", *arguments, objects=objects)
         if done.returncode in good:
             return done.stdout
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise ProjectError(self._sentence(said[-1]))
+        lines = done.stderr.strip().removesuffix(ADVICE).splitlines()
+        raise ProjectError(self._sentence(lines[-1] if lines else "it said nothing"))
 
     def _sentence(self, reason: str) -> str:
         plain = reason.lower()
@@ -102,13 +103,13 @@ class Cluster:
             )
         if "namespaces" in plain and "not found" in plain:
             return (
-                f"{self.namespace_in or file}: the cluster has no namespace {self.namespace!r}: correct it, or "
-                f"`kubectl create namespace {self.namespace}`"
+                f"{self.namespace_in or file}: the cluster has no namespace {self.namespace!r}: "
+                f"correct it, or `kubectl create namespace {self.namespace}`"
             )
         if "no matches for kind" in plain:
             return (
-                f"the cluster of {self.env!r} lacks what knows this kind: install it there, or leave "
-                f"it out, docs/serving.md says how ({reason})"
+                f"the cluster of {self.env!r} does not know one of the kinds: install what brings "
+                f"it, or leave it out as docs/serving.md says ({reason})"
             )
         if any(words in plain for words in REFUSED):
             return (

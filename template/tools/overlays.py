@@ -91,8 +91,7 @@ class Served:
             ProjectError: there is none of the project's name.
         """
         for each in yaml.safe_load_all(text):
-            known = each["kind"] == "InferenceService" and each["metadata"]["name"] == project().name
-            if known:
+            if (each["kind"], each["metadata"]["name"]) == ("InferenceService", project().name):
                 return cls(env, each)
         raise ProjectError(
             f"{_file(env)}: without `../../base` among the resources, no InferenceService "
@@ -130,7 +129,7 @@ class Served:
         if len(label) > LABEL:
             raise ProjectError(
                 f"{_file(self.env)}: the namespace {self.namespace!r} is {len(label) - LABEL} "
-                f"characters too long: KServe makes a host name of {label!r}, which may have {LABEL}"
+                f"characters too long: KServe makes a host's name of {label!r}, of {LABEL} at most"
             )
 
     def _check_mode(self) -> None:
@@ -148,8 +147,8 @@ class Served:
                 )
             if predictor.get("minReplicas") == 0:
                 raise ProjectError(
-                    f"{where}: `minReplicas: 0` needs Knative, as in mode {self.mode} nothing wakes "
-                    f"a server: write 1, {way_out}"
+                    f"{where}: `minReplicas: 0` needs Knative, as in {self.mode} nothing would "
+                    f"wake a server: write 1, {way_out}"
                 )
         metric, known = predictor.get("scaleMetric"), METRICS[self.mode]
         if metric and metric not in known:
@@ -159,8 +158,8 @@ class Served:
                 else "Kubernetes' autoscaler sees what a container uses, not requests"
             )
             raise ProjectError(
-                f"{where}: in mode {self.mode} `scaleMetric` is {' or '.join(known)}, not {metric}: "
-                f"{reason}"
+                f"{where}: in mode {self.mode} `scaleMetric` is {' or '.join(known)}, not "
+                f"{metric}: {reason}"
             )
         least, most = predictor.get("minReplicas", 1), predictor.get("maxReplicas") or 0
         if most and least > most:
