@@ -98,20 +98,18 @@ def named(env: str, name: str) -> ModelRecord:
     return found if found.model_id != last.model_id else last
 
 
-def newest_of(places: Sequence[str]) -> tuple[str, ModelRecord]:
-    """The model that was registered last in one of these environments, and in which.
+def newest_of(places: Sequence[str]) -> ModelRecord:
+    """The model that was registered last in one of these environments.
 
     Raises:
         ProjectError: none is registered.
     """
-    found = [(place, record) for place in places for record in _records(place)[-1:]]
-    if not found:
-        newest(places[0])
-    return max(found, key=lambda each: each[1].registered_at)
+    found = [record for place in places for record in _records(place)[-1:]]
+    return max(found, key=lambda record: record.registered_at) if found else newest(places[0])
 
 
-def named_of(places: Sequence[str], name: str) -> tuple[str, ModelRecord]:
-    """The model of this id or run that is registered in one of these environments, and in which.
+def named_of(places: Sequence[str], name: str) -> ModelRecord:
+    """The model of this id or run that is registered in one of these environments.
 
     Raises:
         ProjectError: there is none; the newest ones are listed.
@@ -121,10 +119,9 @@ def named_of(places: Sequence[str], name: str) -> tuple[str, ModelRecord]:
         with asking(project().environment(place).model_store):
             record = store(place).find(model)
         if record:
-            return place, record
+            return record
     filled = [place for place in places if _records(place)]
-    place = (filled or places)[0]
-    return place, named(place, name)
+    return named((filled or places)[0], name)
 
 
 def model_of(places: Sequence[str], name: str) -> str:

@@ -37,6 +37,8 @@ class Candidate:
     sha256: str
     image: str
     """That it was tried with; empty: the one of this checkout."""
+    run: str
+    """The one that trained it, if this is known."""
     reason: str
     """Why, if nobody says."""
 
@@ -63,7 +65,7 @@ def release(
             model=record.model_id,
             sha256=record.sha256,
             image=image,
-            run=registry.run_of(places(env), record.model_id),
+            run=wanted.run,
             metrics=json.dumps(record.metrics),
             released_at=released.now(),
             released_by=author(),
@@ -120,8 +122,10 @@ def candidate(env: str, run: str) -> Candidate:
     earlier = released.before(env)
     if not earlier:
         found = places(env)
-        _, record = registry.named_of(found, run) if run else registry.newest_of(found)
-        return Candidate(record.model_id, record.sha256, "", record.reason)
+        record = registry.named_of(found, run) if run else registry.newest_of(found)
+        model = record.model_id
+        by = run if run not in ("", model) else registry.run_of(found, model)
+        return Candidate(model, record.sha256, "", by, record.reason)
     tried = released.standing(earlier)
     if not tried:
         raise ProjectError(
@@ -139,7 +143,7 @@ def candidate(env: str, run: str) -> Candidate:
             f"`make release ENV={earlier} RUN={run}` comes first"
         )
     why = f"tried in {earlier} since {wanted.released_at[:10]}"
-    return Candidate(wanted.model, wanted.sha256, wanted.image, why)
+    return Candidate(wanted.model, wanted.sha256, wanted.image, wanted.run, why)
 
 
 def image_of(env: str, environment: Environment, tried: str) -> str:
