@@ -16,6 +16,7 @@ from typing import Any
 
 import engine
 import pytest
+import test_overlays as overlays
 import yaml
 from conftest import Template, commit, git
 from engine import BUILD_ARGS, docker
@@ -189,6 +190,84 @@ def answers(reference: str, model: Path) -> None:
         assert "true" in done.stdout.lower()
     finally:
         docker("rm", "--force", container)
+
+
+@LAPTOP
+def test_the_server_as_it_is_described(built: Built, project: Generated) -> None:
+    """With the user, rights, files, limits and probes of its overlay: asked, killed, started."""
+    folder = max(project.path.glob("artifacts/models/*/record.json")).parent
+    sha256 = json.loads((folder / "record.json").read_text("utf-8"))["sha256"]
+    overlays.release(project.path, "dev", sha256=sha256)
+    described = overlays.container(overlays.built(project.path, "dev"))
+    options = ["--network=none", f"--volume={folder}:/mnt/models:ro", *as_options(described)]
+    reference = built.references["serving"]
+    instances = json.loads((folder / "sample.json").read_text("utf-8"))
+    predict = ("v1/models/my-model:predict", instances)
+    container = docker("run", "--detach", *options, reference).strip()
+    try:
+        until_probed(container, described["startupProbe"])
+        first = inside(container, *predict)
+        assert len(first["predictions"]) == len(instances["instances"])
+        for probe in ("readinessProbe", "livenessProbe"):
+            inside(container, described[probe]["httpGet"]["path"])
+        docker("kill", container)
+        docker("start", container)
+        until_probed(container, described["startupProbe"])
+        assert inside(container, *predict) == first
+        docker("stop", "--time=45", container)
+        (state,) = json.loads(docker("inspect", "--format", "[{{json .State}}]", container))
+        assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+    finally:
+        docker("rm", "--force", container)
+    other = [option.replace(sha256, "0" * 64) for option in options]
+    refused = subprocess.run(
+        ["docker", "run", "--rm", *other, reference], check=False, capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "MODEL_SHA256" in refused.stderr
+
+
+def as_options(described: dict[str, Any]) -> list[str]:
+    """Say to docker what a container of Kubernetes is to be."""
+    security, limits = described["securityContext"], described["resources"]["limits"]
+    assert security["runAsNonRoot"]
+    return [
+        f"--user={security['runAsUser']}",
+        f"--read-only={str(security['readOnlyRootFilesystem']).lower()}",
+        f"--security-opt=no-new-privileges={str(not security['allowPrivilegeEscalation']).lower()}",
+        *(f"--cap-drop={right}" for right in security["capabilities"]["drop"]),
+        *(f"--tmpfs={mount['mountPath']}" for mount in described["volumeMounts"]),
+        *(f"--env={each['name']}={each['value']}" for each in described["env"]),
+        f"--memory={limits['memory'].removesuffix('i').lower()}",
+        f"--cpus={limits['cpu']}",
+    ]
+
+
+def inside(container: str, path: str, body: object = None) -> dict[str, Any]:
+    """Ask a server from inside its container, where there is no network, and return the answer."""
+    code = (
+        "import sys, urllib.request as u; body = sys.stdin.buffer.read() or None; "
+        f"r = u.Request('http://127.0.0.1:8080/{path.lstrip('/')}', body); "
+        "print(u.urlopen(r, timeout=10).read().decode())"
+    )
+    given = json.dumps(body) if body else ""
+    answer: dict[str, Any] = json.loads(
+        docker("exec", "--interactive", container, "python", "-c", code, given=given)
+    )
+    return answer
+
+
+def until_probed(container: str, probe: dict[str, Any]) -> None:
+    """Wait until a probe succeeds, as long as it allows."""
+    deadline = time.monotonic() + probe["periodSeconds"] * probe["failureThreshold"]
+    while True:
+        try:
+            inside(container, probe["httpGet"]["path"])
+        except AssertionError:
+            assert time.monotonic() < deadline, docker("logs", container)
+            time.sleep(probe["periodSeconds"])
+        else:
+            return
 
 
 @EVERY
