@@ -193,7 +193,7 @@ def test_the_life_of_a_model(site: Site) -> None:
 def test_rolling_back_again_goes_further_back(site: Site) -> None:
     """What was taken back is never what a rollback leads to, nor what is promoted."""
     site.push()
-    first = site.release("dev")["model"]
+    first = site.release("dev", f"RUN={trained(site.project)}")["model"]
     second, third = site.retrain(2.0), site.retrain(3.0)
     for model in (second, third):
         site.release("dev", f"RUN={model}")
@@ -278,18 +278,19 @@ def test_a_model_that_was_changed(site: Site) -> None:
     weights = copied / model / "model/pipeline.skops"
     good = weights.read_bytes()
     weights.write_bytes(good + b"x")
-    site.make("release", "ENV=dev").failed(model, "SHA-256", str(copied), "remove")
+    site.make("release", "ENV=dev", f"RUN={model}").failed("SHA-256", str(copied), "remove")
     assert not (site.stores / "dev").exists()
     site.nothing_happened(head)
     weights.write_bytes(good)
-    site.release("dev")
+    site.release("dev", f"RUN={model}")
     head = site.head
     (site.stores / f"dev/models/{model}/model/pipeline.skops").write_bytes(b"x")
     site.make("release", "ENV=staging").failed("SHA-256", str(site.stores / "dev/models"))
-    site.make("release", "ENV=dev").failed("SHA-256", str(site.stores / "dev/models"))
+    again = ("release", "ENV=dev", f"RUN={model}")
+    site.make(*again).failed("SHA-256", str(site.stores / "dev/models"))
     site.nothing_happened(head)
     shutil.rmtree(site.stores / f"dev/models/{model}")
-    assert "already released" in site.make("release", "ENV=dev").succeeded().out
+    assert "already released" in site.make(*again).succeeded().out
     assert (site.stores / f"dev/models/{model}/record.json").exists()
 
 
@@ -321,10 +322,10 @@ def test_edited_by_hand(site: Site) -> None:
     git(site.project.path, "add", "--all")
     site.make("release", "ENV=dev").failed("edited by hand")
     for old, new, words in (
-        ("\n  model: ", "\n  model: 000000000000 #", ("model 000000000000",)),
+        ("\n  model: ", "\n  model: '000000000000' #", ("model 000000000000",)),
         ("@sha256:", ":latest #", ("image",)),
         ("metrics: ", "metrics: high #", ("metrics",)),
-        ("data:", "spec:", ("no release",)),
+        ("\ndata:", "\nspec:", ("no release",)),
         ("  run:", "  rum:", ("rum", "did you mean 'run'")),
     ):
         file.write_text(good.replace(old, new, 1), encoding="utf-8")
@@ -356,17 +357,19 @@ def test_a_commit_that_is_refused(site: Site) -> None:
     hooks = site.project.path / ".git/none"
     hooks.mkdir(exist_ok=True)
     hook = hooks / "pre-commit"
+    model = trained(site.project)
     try:
         for release in (1, 2):
             head = site.head
             hook.write_text(HOOK, encoding="utf-8")
             hook.chmod(0o755)
-            site.make("release", "ENV=dev").failed("no ducks here", "nothing was released")
+            done = site.make("release", "ENV=dev", f"RUN={model}")
+            done.failed("no ducks here", "nothing was released")
             site.nothing_happened(head)
             hook.unlink()
             if release == 1:
-                site.release("dev")
-                site.retrain(2.0)
+                site.release("dev", f"RUN={model}")
+                model = site.retrain(2.0)
     finally:
         shutil.rmtree(hooks)
 

@@ -48,6 +48,19 @@ def _numbers(text: str) -> str:
     return text
 
 
+class _Quoted(str):
+    """A text in quotes: without, 634e12345678 is a number to kustomize."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes quotes where they are asked for."""
+
+
+_Dumper.add_representer(
+    _Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+)
+
+
 class Release(Settings):
     """What is released: a model, and the image of the server that answers with it."""
 
@@ -97,10 +110,11 @@ class Release(Settings):
                 "name": "release",
                 "annotations": {"config.kubernetes.io/local-config": "true"},
             },
-            "data": {k: v for k, v in plain.items() if v or k not in optional},
+            "data": {k: _Quoted(v) for k, v in plain.items() if v or k not in optional},
         }
         # On one line each, so that a difference is read at a glance.
-        return COMMENT + yaml.safe_dump(manifest, sort_keys=False, width=10**6, allow_unicode=True)
+        options = {"sort_keys": False, "width": 10**6, "allow_unicode": True}
+        return COMMENT + yaml.dump(manifest, Dumper=_Dumper, **options)
 
     @classmethod
     def from_yaml(cls, text: str, where: str) -> Self:

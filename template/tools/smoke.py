@@ -130,9 +130,10 @@ def check(url: str, env: str, model: str, image: str, seconds: float = SECONDS) 
     Raises:
         ProjectError: it does not answer, serves another model, or answers otherwise.
     """
+    url = predict.checked(url)
     rows, expected = known(env, model, image)
     with screen.console.status(f"Asking {url}"):
-        answer = asked(url.rstrip("/"), rows, model, seconds)
+        answer = asked(url, rows, model, seconds)
     wrong = difference(expected, answer["predictions"])
     if wrong:
         raise ProjectError(
