@@ -4,8 +4,11 @@ import fcntl
 import json
 import re
 import shutil
+import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ import yaml
 from conftest import Template, commit, git
 from engine import publish
 from moto.server import ThreadedMotoServer
-from projects import Done, Generated, flavour, life, restored
+from projects import Done, Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
+from test_docs import commands
 
 pytestmark = pytest.mark.project
 LAPTOP = pytest.mark.parametrize("site", [flavour("laptop")], indirect=True)
@@ -187,6 +191,28 @@ def test_the_life_of_a_model(site: Site) -> None:
     assert [row["model"] for row in past] == [first, second, first]
     assert "complaints" in site.make("releases").succeeded().out
     assert git(site.project.path, "status", "--porcelain") == ""
+
+
+@LAPTOP
+def test_its_page(site: Site) -> None:
+    """Its commands run as they stand there, in a project that has released before."""
+    site.push()
+    site.retrain(2.0)
+    records = site.project.path.glob("artifacts/models/*/record.json")
+    known = [json.loads(path.read_text("utf-8")) for path in records]
+    *_, newest = sorted(known, key=lambda record: str(record["registered_at"]))
+    other = next(record["model_id"] for record in known if record != newest)
+    for env in ENVIRONMENTS:
+        site.release(env, f"RUN={other}")
+    typed = commands(site.project.path / "docs/releases.md")
+    command = ["bash", "-euxc", typed]
+    done = subprocess.run(
+        command, cwd=site.project.path, env=machine(), check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert site.released("staging")["model"] == newest["model_id"]
+    assert site.released("prod")["takes_back"] == newest["model_id"]
+    assert "Leeds" in done.stdout
 
 
 @LAPTOP
@@ -420,6 +446,66 @@ with released.turn("dev") as turn:
     ).succeeded()
     assert git(site.project.path, "rev-parse", "HEAD~") == head
     assert git(site.project.path, "status", "--porcelain") == ""
+
+
+class Asking(BaseHTTPRequestHandler):
+    """A registry of one image, by a token for who has a login or a token of an earlier one."""
+
+    manifest = b"{}"
+
+    def do_GET(self) -> None:
+        """Give a token for the login, and the manifest for the token."""
+        if self.path.startswith("/token?"):
+            good = b64encode(b"duck:quack").decode()
+            self._token(self.headers.get("Authorization") == f"Basic {good}")
+        elif self.headers.get("Authorization") != "Bearer good":
+            self._answer(401, b"{}")
+        elif self.path == "/v2/team/there/manifests/1":
+            self._answer(200, self.manifest)
+        else:
+            self._answer(404, b"{}")
+
+    def do_POST(self) -> None:
+        """Give a token for one that was given before."""
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._token("refresh_token=once" in form)
+
+    def _token(self, good: bool) -> None:
+        self._answer(200 if good else 403, b'{"access_token": "good"}')
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        realm = f"http://{self.headers['Host']}/token"
+        self.send_header("WWW-Authenticate", f'Bearer realm="{realm}",service="x",scope="pull"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@LAPTOP
+def test_a_registry_with_a_login(site: Site, tmp_path: Path) -> None:
+    """Docker's login is taken, or Podman's; without one, or a wrong one, what to do is said."""
+    digest = engine.sha256(Asking.manifest)
+    pair = b64encode(b"duck:quack").decode()
+    file = tmp_path / "config.json"
+    with engine.served(Asking) as address:
+
+        def asked(name: str, login: dict[str, str], **where: str) -> Done:
+            file.write_text(json.dumps({"auths": {address: login}}), encoding="utf-8")
+            code = f"from tools import published; print(published.digest('{address}/team/{name}'))"
+            return site.project.python(code, HOME=str(tmp_path / "nobody"), **where)
+
+        docker, podman = {"DOCKER_CONFIG": str(tmp_path)}, {"REGISTRY_AUTH_FILE": str(file)}
+        for where in (docker, podman):
+            for login in ({"auth": pair}, {"identitytoken": "once"}):
+                assert asked("there:1", login, **where).succeeded().out.strip() == digest
+        assert asked("gone:1", {"auth": pair}, **docker).succeeded().out.strip() == ""
+        for login in ({"auth": b64encode(b"duck:moo").decode()}, {}):
+            said = asked("there:1", login, **docker).said
+            assert f"docker login {address}" in said
 
 
 @pytest.mark.parametrize("site", [flavour("batch-only")], indirect=True)
