@@ -179,6 +179,27 @@ def answers(site: Site, model: str, probability: float) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
+def test_a_canary(site: Site) -> None:
+    """Its model is no champion before it gets all requests; with none of them, nobody asks it."""
+    model = trained(site.project)
+    overlay = "serving/deploy/overlays/dev/inference-service.yaml"
+    mode = "metadata:\n  annotations: {serving.kserve.io/deploymentMode: Knative}"
+    site.project.edit(overlay, "metadata:", mode)
+    site.project.edit(overlay, "scaleMetric: cpu", "scaleMetric: concurrency")
+    site.project.edit(overlay, "  predictor:", "  predictor:\n    canaryTrafficPercent: 0")
+    commit(site.project.path, "A canary")
+    site.make("deploy", "ENV=dev", "WAIT=1").failed("KServe has not looked")
+    ready(site, "http://127.0.0.1:9")
+    assert "0 of 100" in site.make("deploy", "ENV=dev").succeeded().out
+    site.project.edit(overlay, "canaryTrafficPercent: 0", "canaryTrafficPercent: 20")
+    commit(site.project.path, "Some requests")
+    with serving(site.project.path, "--env", "dev", "--run", model) as server:
+        done = site.make("deploy", "ENV=dev", f"URL={url_of(server)}").succeeded()
+    assert f"serves model {model}" in done.out
+    assert "20 of 100" in done.out
+    assert champion(site) == ""
+
+
 def test_a_laptop_is_asked(site: Site) -> None:
     """Without a cluster: the server of `make serve`, by its URL; what is released, is compared."""
     model = trained(site.project)

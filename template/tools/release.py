@@ -27,6 +27,8 @@ from tools.project import ROOT, project
 from tools.released import Release
 
 LOCAL = "local"
+REGISTERING = "register"
+"""The step that sees the model store, on a volume say."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def uri_of(environment: Environment, env: str, model: str) -> str:
     store = environment.model_store.rstrip("/")
     if "://" in store or not released.serves(env):
         return f"{store}/{model}"
-    for volume in environment.every_step.volumes or []:
+    for volume in environment.execution(REGISTERING).volumes:
         if volume.claim and PurePosixPath(store).is_relative_to(volume.mount):
             within = PurePosixPath(store, model).relative_to(volume.mount)
             return f"pvc://{volume.claim}/{within}"
@@ -279,7 +281,9 @@ def keep_answers(env: str, record: ModelRecord, image: str) -> None:
             rows = registry.store(earlier).answers(model, image)
     else:
         with tempfile.TemporaryDirectory() as folder, screen.console.status("Asking the model"):
-            rows = answers(served.fetched(target, model, Path(folder)))
+            with registry.asking(uri):
+                found = served.fetched(target, model, Path(folder))
+            rows = answers(found)
     if rows:
         with registry.asking(uri, "written"):
             target.keep_answers(model, image, rows)

@@ -149,20 +149,23 @@ def check(url: str, env: str, model: str, image: str, seconds: float = SECONDS) 
 def known(env: str, model: str, image: str) -> tuple[list[Row], list[Row]]:
     """The sample of a model, and what it should be answered."""
     uri, store = project().environment(env).model_store, registry.store(env)
-    with registry.asking(uri), tempfile.TemporaryDirectory() as folder:
+    with registry.asking(uri):
         rows = store.sample(model)
-        if not rows:
-            raise ProjectError(
-                f"model {model} was registered without a sample to ask with: add "
-                '"sample" to the summary in steps/evaluate/component.py, as '
-                "runtime.datasets.sample gives it, and `make run`"
-            )
         expected = store.answers(model, image) if image else []
-        if not expected:
-            if image:
-                screen.notice("no answers are kept with the model: this checkout's are expected")
-            expected = answers(served.fetched(store, model, Path(folder)))
-    return rows, expected
+    if not rows:
+        raise ProjectError(
+            f"model {model} was registered without a sample to ask with: add "
+            '"sample" to the summary in steps/evaluate/component.py, as '
+            "runtime.datasets.sample gives it, and `make run`"
+        )
+    if expected:
+        return rows, expected
+    if image:
+        screen.notice("no answers are kept with the model: this checkout's are expected")
+    with tempfile.TemporaryDirectory() as folder:
+        with registry.asking(uri):
+            found = served.fetched(store, model, Path(folder))
+        return rows, answers(found)
 
 
 def asked(url: str, rows: list[Row], model: str, seconds: float) -> Row:
