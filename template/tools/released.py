@@ -113,8 +113,8 @@ class Release(Settings):
             "data": {k: _Quoted(v) for k, v in plain.items() if v or k not in optional},
         }
         # On one line each, so that a difference is read at a glance.
-        options = {"sort_keys": False, "width": 10**6, "allow_unicode": True}
-        return COMMENT + yaml.dump(manifest, Dumper=_Dumper, **options)
+        text = yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
+        return f"{COMMENT}{text}"
 
     @classmethod
     def from_yaml(cls, text: str, where: str) -> Self:
