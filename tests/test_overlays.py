@@ -37,6 +37,8 @@ CUSTOM = {
     "PrometheusRule": "prometheusrules.monitoring.coreos.com",
     "ServiceMonitor": "servicemonitors.monitoring.coreos.com",
 }
+PATCH = "inference-service.yaml"
+SETTINGS = "kustomization.yaml"
 RELEASE = {
     "model_uri": "s3://ducks/models/0123456789e1",
     # It could be read as a number.
@@ -388,6 +390,27 @@ def test_alerts(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_model_beside_it(template: Template, tmp_path: Path) -> None:
+    """A team's own InferenceService in an overlay is left as the team wrote it."""
+    project = template.render(tmp_path / "project")
+    release(project, "dev")
+    folder = project / DEPLOY / "overlays/dev"
+    other = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "duck", "annotations": {"model": "ours"}},
+        "spec": {"predictor": {"containers": [{"name": "kserve-container", "image": "duck"}]}},
+    }
+    (folder / "duck.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
+    settings = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))
+    settings["resources"].append("duck.yaml")
+    (folder / SETTINGS).write_text(yaml.safe_dump(settings), encoding="utf-8")
+    objects = built(project, "dev")
+    assert one(objects, "InferenceService", "duck")["spec"] == other["spec"]
+    ours = one(objects, "InferenceService", NAME)["spec"]["predictor"]["containers"]
+    assert ours[0]["image"] == RELEASE["image"]
+
+
 def test_nothing_is_left_over(template: Template, tmp_path: Path) -> None:
     """Without a model server nothing is there; without monitoring nothing needs its operator."""
     batch = template.render(tmp_path / "batch", serving_styles=["batch"])
@@ -420,8 +443,6 @@ def test_an_overlay_can_be_changed_as_documented(template: Template, tmp_path: P
 LAPTOP = pytest.mark.parametrize("project", [flavour("laptop")], indirect=True)
 KNATIVE = pytest.mark.parametrize("project", [flavour("knative")], indirect=True)
 WATCHED = pytest.mark.parametrize("project", [flavour("xgboost-regression")], indirect=True)
-PATCH = "inference-service.yaml"
-SETTINGS = "kustomization.yaml"
 
 
 @pytest.mark.project
@@ -431,6 +452,7 @@ SETTINGS = "kustomization.yaml"
     [
         (PATCH, "minReplicas: 1", "minReplicas: 0", ["minReplicas", "Knative", "wake"]),
         (PATCH, "minReplicas: 1", "minReplicas: 9", ["minReplicas is 9", "maxReplicas"]),
+        (PATCH, "minReplicas: 1", 'minReplicas: "1"', ["minReplicas must be a number", "'1'"]),
         (PATCH, "scaleMetric: cpu", "scaleMetric: rps", ["cpu or memory", "not rps", "autoscaler"]),
         (PATCH, "timeout: 30", "canaryTrafficPercent: 9", ["canary", "Knative", "make update"]),
         (
@@ -438,6 +460,12 @@ SETTINGS = "kustomization.yaml"
             "        env:",
             "        image: duck\n        env:",
             ["image is 'duck'", "patches"],
+        ),
+        (
+            PATCH,
+            "        resources:",
+            "        $patch: delete\n        resources:",
+            ["image is None"],
         ),
         (PATCH, "ACCESS_LOG", "MODEL_SHA256", ["sha256 is 'true'", "release.yaml"]),
         (PATCH, 'name: "my-model"', "name: duck", ["dev/kustomization.yaml", "cannot be built"]),

@@ -136,8 +136,8 @@ class Served:
         predictor = self.service["spec"]["predictor"]
         where = _file(self.env, "inference-service.yaml")
         if self.mode not in METRICS:
-            known = " or ".join(METRICS)
-            raise ProjectError(f"{where}: {MODE} must be {known}, not {self.mode!r}")
+            modes = " or ".join(METRICS)
+            raise ProjectError(f"{where}: {MODE} must be {modes}, not {self.mode!r}")
         if self.mode != KNATIVE:
             way_out = "or `make update DATA='serving_mode=Knative'`"
             if "canaryTrafficPercent" in predictor or "canary" in self.service["spec"]:
@@ -161,16 +161,19 @@ class Served:
                 f"{where}: in mode {self.mode} `scaleMetric` is {' or '.join(known)}, not "
                 f"{metric}: {reason}"
             )
-        least, most = predictor.get("minReplicas", 1), predictor.get("maxReplicas") or 0
+        least, most = predictor.get("minReplicas", 1), predictor.get("maxReplicas", 0)
+        for name, value in (("minReplicas", least), ("maxReplicas", most)):
+            if not isinstance(value, int):
+                raise ProjectError(f"{where}: {name} must be a number, not {value!r}")
         if most and least > most:
             raise ProjectError(f"{where}: minReplicas is {least}, and maxReplicas only {most}")
 
     def _check_release(self, release: Object) -> None:
         containers = self.service["spec"]["predictor"]["containers"]
-        (container,) = (each for each in containers if each["name"] == CONTAINER)
+        container: Object = next((each for each in containers if each["name"] == CONTAINER), {})
         told = {each["name"]: each.get("value") for each in container.get("env", [])}
         found = {
-            "image": container["image"],
+            "image": container.get("image"),
             "model_uri": told.get("STORAGE_URI"),
             "sha256": told.get("MODEL_SHA256"),
         }
