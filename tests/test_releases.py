@@ -331,16 +331,28 @@ def test_edited_by_hand(site: Site) -> None:
         site.make(verb, "ENV=dev").failed("edited by hand", "git restore")
     git(site.project.path, "add", "--all")
     site.make("release", "ENV=dev").failed("edited by hand")
-    for old, new, words in (
-        ("\n  model: ", "\n  model: '000000000000' #", ("model 000000000000",)),
-        ("@sha256:", ":latest #", ("image",)),
-        ("metrics: ", "metrics: high #", ("metrics",)),
-        ("\ndata:", "\nspec:", ("no release",)),
-        ("  run:", "  rum:", ("rum", "did you mean 'run'")),
-    ):
-        file.write_text(good.replace(old, new, 1), encoding="utf-8")
-        commit(site.project.path, "By hand")
-        site.make("release", "ENV=dev").failed("dev/release.yaml", *words)
+    file.write_text(good.replace("  run:", "  rum:"), encoding="utf-8")
+    commit(site.project.path, "By hand")
+    site.make("release", "ENV=dev").failed("dev/release.yaml", "rum", "did you mean 'run'")
+    cases = [
+        ("\n  model: ", "\n  model: '000000000000' #", "model 000000000000"),
+        ("@sha256:", ":latest #", "image"),
+        ("metrics: ", "metrics: high #", "metrics"),
+        ("\ndata:", "\nspec:", "no release"),
+    ]
+    site.project.python(
+        f"""
+from runtime.errors import ProjectError
+from tools.released import Release
+for old, new, word in {cases!r}:
+    try:
+        Release.from_yaml({good!r}.replace(old, new, 1), "release.yaml")
+    except ProjectError as error:
+        assert "release.yaml" in str(error) and word in str(error), error
+    else:
+        raise SystemExit(new)
+"""
+    ).succeeded()
     untracked = site.project.path / "serving/deploy/overlays/prod/release.yaml"
     untracked.write_text(good, encoding="utf-8")
     site.make("release", "ENV=prod").failed("prod/release.yaml", "edited by hand")
