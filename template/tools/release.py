@@ -74,7 +74,7 @@ def release(
             reason=reason or wanted.reason,
         )
         before = turn.current
-        if before and before.same(new):
+        if before and before.same(new) and before.model_uri == uri:
             screen.console.print(
                 f"Model {new.model} is already released in {env}, since {before.released_at[:16]}."
             )
