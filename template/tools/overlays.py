@@ -40,7 +40,12 @@ Object = dict[str, Any]
 
 
 def names() -> list[str]:
-    """The environments that have an overlay, in alphabetical order."""
+    """The environments that have an overlay, in alphabetical order.
+
+    None where no model is served: the overlays of a team that has served one stay, without a base.
+    """
+    if not (DEPLOY / "base").exists():
+        return []
     return sorted(path.parent.name for path in DEPLOY.glob("overlays/*/kustomization.yaml"))
 
 
