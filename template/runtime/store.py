@@ -1,8 +1,9 @@
 """The model store of an environment: registered models, and which one is released.
 
 Below its URI (a folder, or any that fsspec writes): `<model id>/model/` and
-`<model id>/record.json` for each registered model, beside them `sample.json` (rows to ask it with),
-and `champion.json` for the released one.
+`<model id>/record.json` for each registered model, beside them `sample.json` (rows to ask it with)
+and, once it is released, `answers-<image>.json` (what the server's image answers to them);
+`champion.json` for the released one.
 """
 
 import json
@@ -18,6 +19,7 @@ from runtime.errors import ProjectError
 from runtime.records import Data, Lineage, ModelRecord
 
 CHAMPION = "champion.json"
+RECORD = "record.json"
 SAMPLE = "sample.json"
 ID_LENGTH = 12
 
@@ -32,10 +34,11 @@ class ModelStore:
 
     def __init__(self, uri: str) -> None:
         self._files, self._root = fsspec.core.url_to_fs(uri)
+        self._local = isinstance(self._files, LocalFileSystem)
 
     def find(self, model: str) -> ModelRecord | None:
         """The record of a registered model by its id, or None."""
-        path = f"{self._root}/{model}/record.json"
+        path = f"{self._root}/{model}/{RECORD}"
         if not self._files.exists(path):
             return None
         return ModelRecord.from_json(self._files.cat_file(path).decode())
@@ -79,15 +82,12 @@ class ModelStore:
             self._write(f"{name}/{SAMPLE}", {"instances": summary["sample"]})
         if known:
             return known
-        target = f"{self._root}/{name}/model"
-        self._files.makedirs(target, exist_ok=True)
         for file in sorted(model.iterdir()):
-            self._files.put_file(str(file), f"{target}/{file.name}")
-        local = isinstance(self._files, LocalFileSystem)
+            self._put(file, f"{name}/model/{file.name}")
         record = ModelRecord(
             model_id=name,
             sha256=sha256,
-            uri=target if local else self._files.unstrip_protocol(target),
+            uri=self._uri(name),
             registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
             data=data,
             metrics=summary["candidate"],
@@ -98,8 +98,42 @@ class ModelStore:
             note=note,
         )
         # The record comes last: a registration that was cut off is not one.
-        self._write(f"{name}/record.json", record.model_dump())
+        self._write(f"{name}/{RECORD}", record.model_dump())
         return record
+
+    def download(self, model: str, folder: Path) -> Path:
+        """Copy all that is kept of a registered model into a local folder and return it."""
+        source = f"{self._root}/{model}"
+        for path in self._files.find(source):
+            target = folder / path.removeprefix(f"{source}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._files.get_file(path, str(target))
+        return folder
+
+    def put(self, folder: Path) -> None:
+        """Bring the files that were downloaded from another store; `enter` makes it registered."""
+        model = ModelRecord.from_json((folder / RECORD).read_text()).model_id
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if file != folder / RECORD:
+                self._put(file, f"{model}/{file.relative_to(folder).as_posix()}")
+
+    def enter(self, record: ModelRecord) -> ModelRecord:
+        """Register a model whose files are here by its record of another store; return the new."""
+        own = record.model_copy(update={"uri": self._uri(record.model_id)})
+        self._write(f"{own.model_id}/{RECORD}", own.model_dump())
+        return own
+
+    def answers(self, model: str, image: str) -> list[dict[str, Any]]:
+        """What an image's server answers to the sample of a model; empty when nobody asked it."""
+        path = f"{self._root}/{model}/{_answers(image)}"
+        if not self._files.exists(path):
+            return []
+        rows: list[dict[str, Any]] = json.loads(self._files.cat_file(path))["predictions"]
+        return rows
+
+    def keep_answers(self, model: str, image: str, rows: list[dict[str, Any]]) -> None:
+        """Keep what an image's server answers to the sample of a model, a row for each of it."""
+        self._write(f"{model}/{_answers(image)}", {"image": image, "predictions": rows})
 
     def release(self, model: str) -> None:
         """Make a registered model this environment's champion.
@@ -141,14 +175,32 @@ class ModelStore:
             self._files.get_file(path, str(folder / path.rpartition("/")[2]))
         return folder
 
+    def _uri(self, model: str) -> str:
+        target = f"{self._root}/{model}/model"
+        return target if self._local else self._files.unstrip_protocol(target)
+
+    def _put(self, file: Path, name: str) -> None:
+        self._make_folder(f"{self._root}/{name}")
+        self._files.put_file(str(file), f"{self._root}/{name}")
+
+    def _make_folder(self, path: str) -> None:
+        # An object store has no folders, and a bucket is not made by a slip in its name.
+        if self._local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+
     def _write(self, name: str, content: dict[str, Any]) -> None:
         path = f"{self._root}/{name}"
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._make_folder(path)
         text = json.dumps(content, indent=2) + "\n"
         # Object stores write whole objects; a local file is made whole by the rename.
-        if isinstance(self._files, LocalFileSystem):
+        if self._local:
             part = Path(path).with_suffix(".part")
             part.write_text(text)
             part.replace(path)
         else:
             self._files.pipe_file(path, text.encode())
+
+
+def _answers(image: str) -> str:
+    """The file of an image's answers; `image` ends with its digest, `sha256:` and 64 hex digits."""
+    return f"answers-{image.rpartition(':')[2][:ID_LENGTH]}.json"

@@ -4,6 +4,7 @@ The objects are the kustomization in platform/access; the environment says in wh
 """
 
 import os
+import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from tools import screen
 from tools.project import ROOT, project
 
 ACCESS = ROOT / "platform" / "access"
-# What kubectl says, in small letters, when the answer is no and when there is none.
+# What kubectl says when somebody else has set a field; and, in small letters, when the answer is no
+# and when there is none.
+CONFLICT = re.compile("error: Apply failed with .*conflict")
 REFUSED = ("forbidden", "unauthorized", "must be logged in")
 ADVICE = "\nensure CRDs are installed first"
 UNREACHABLE = ("unable to connect", "refused", "timeout", "deadline exceeded", "no such host")
@@ -91,7 +94,9 @@ class Cluster:
         if done.returncode in good:
             return done.stdout
         lines = done.stderr.strip().removesuffix(ADVICE).splitlines()
-        raise ProjectError(self._sentence(lines[-1] if lines else "it said nothing"))
+        last = lines[-1] if lines else "it said nothing"
+        # After these words kubectl goes on to explain.
+        raise ProjectError(self._sentence(next(filter(CONFLICT.match, lines), last)))
 
     def _sentence(self, reason: str) -> str:
         plain = reason.lower()
@@ -110,6 +115,12 @@ class Cluster:
             return (
                 f"the cluster of {self.env!r} does not know one of the kinds: install what brings "
                 f"it, or leave it out as docs/serving.md says ({reason})"
+            )
+        if CONFLICT.match(reason):
+            return (
+                f"somebody set on the cluster of {self.env!r} what git says otherwise ({reason}): "
+                f"`make diff ENV={self.env}` shows it. Bring it into the overlay, or have whoever "
+                "set it take it back"
             )
         if any(words in plain for words in REFUSED):
             return (

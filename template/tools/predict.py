@@ -129,10 +129,7 @@ def at(url: str) -> Server | None:
     Raises:
         ProjectError: something else does.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ProjectError(f"URL={url!r} must look like {URL}")
-    url, name = url.rstrip("/"), project().name
+    url, name = checked(url), project().name
     try:
         metadata = call(f"{url}/v2/models/{name}")
         if metadata["name"] != name or not metadata["versions"]:
@@ -145,6 +142,18 @@ def at(url: str) -> Server | None:
             "RUN= to start one"
         ) from None
     return Server(url, metadata)
+
+
+def checked(url: str) -> str:
+    """A URL without a slash at its end.
+
+    Raises:
+        ProjectError: it is none.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ProjectError(f"URL={url!r} must look like {URL}")
+    return url.rstrip("/")
 
 
 @contextlib.contextmanager

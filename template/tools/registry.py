@@ -1,6 +1,9 @@
 """The registered models of an environment, and how a person names one."""
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from runtime.errors import ProjectError
 from runtime.records import ModelRecord
@@ -41,13 +44,26 @@ def champion(uri: str) -> str:
         ProjectError: the store does not answer.
     """
     store = opened(uri)
-    try:
+    with asking(uri):
         return store.champion()
+
+
+@contextmanager
+def asking(uri: str, what: str = "read") -> Iterator[None]:
+    """Say in a sentence what a model store says by whatever its driver raises.
+
+    Raises:
+        ProjectError: the store does not answer, or refuses.
+    """
+    try:
+        yield
+    except ProjectError:
+        raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ProjectError(
-            f"the model store {uri!r} cannot be read: {reason}. Is it there, and does this machine "
-            "have a login to it?"
+            f"the model store {uri!r} cannot be {what}: {reason}. Is it there, and does this "
+            f"machine have a login by which it can be {what}?"
         ) from error
 
 
@@ -57,7 +73,7 @@ def newest(env: str) -> ModelRecord:
     Raises:
         ProjectError: none is registered.
     """
-    records = store(env).records()
+    records = _records(env)
     if not records:
         raise ProjectError(
             f"no model is registered in {env} yet: `make run` trains one, and registers it when it "
@@ -80,6 +96,52 @@ def named(env: str, name: str) -> ModelRecord:
         what = "the newest registered models are" if len(records) > 1 else "the registered model is"
         raise ProjectError(f"no model is registered as RUN={name!r}: {what} {listed}")
     return found if found.model_id != last.model_id else last
+
+
+def newest_of(places: Sequence[str]) -> ModelRecord:
+    """The model that was registered last in one of these environments.
+
+    Raises:
+        ProjectError: none is registered.
+    """
+    found = [record for place in places for record in _records(place)[-1:]]
+    return max(found, key=lambda record: record.registered_at) if found else newest(places[0])
+
+
+def named_of(places: Sequence[str], name: str) -> ModelRecord:
+    """The model of this id or run that is registered in one of these environments.
+
+    Raises:
+        ProjectError: there is none; the newest ones are listed.
+    """
+    model = model_of(places, name)
+    for place in places if _is_name(model) else ():
+        with asking(project().environment(place).model_store):
+            record = store(place).find(model)
+        if record:
+            return record
+    filled = [place for place in places if _records(place)]
+    return named((filled or places)[0], name)
+
+
+def model_of(places: Sequence[str], name: str) -> str:
+    """The model that a run registered; what is no run of these environments is taken for one."""
+    return next(filter(None, (_of_run(place, name) for place in places)), name)
+
+
+def run_of(places: Sequence[str], model: str) -> str:
+    """The first run by which a model was registered; empty when its record is not here."""
+    for place in places:
+        for folder in history.folders(place):
+            path = folder / history.RECORD
+            if path.exists() and _output(path) == model:
+                return folder.name
+    return ""
+
+
+def _records(env: str) -> list[ModelRecord]:
+    with asking(project().environment(env).model_store):
+        return store(env).records()
 
 
 def released(env: str) -> ModelRecord:
@@ -111,10 +173,18 @@ def _is_name(name: str) -> bool:
 def _of_run(env: str, name: str) -> str:
     """The id of the model that a run registered; empty when there is no such run."""
     path = history.artifacts(env) / "runs" / name / history.RECORD
-    if not path.exists():
+    if not _is_name(name) or not path.exists():
         return ""
-    step = json.loads(path.read_text())["steps"].get("register", {})
-    model: str = step.get("parameters", {}).get("Output", "")
+    model = _output(path)
     if not model:
-        raise ProjectError(f"the run {name} registered no model: it was not better, or it failed")
+        raise ProjectError(
+            f"the run {name} registered no model that is known here: it was not better, or it "
+            "failed; of a run on a cluster, its page tells the model's id"
+        )
+    return model
+
+
+def _output(record: Path) -> str:
+    step = json.loads(record.read_text())["steps"].get("register", {})
+    model: str = step.get("parameters", {}).get("Output", "")
     return model

@@ -1,0 +1,126 @@
+"""The digest of a published image, asked of its registry: by HTTP, so that no engine is needed."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from runtime.errors import ProjectError
+from tools.engine import LOOPBACK, REGISTRY_SECONDS
+
+HUB = "docker.io"
+HUB_HOST = "registry-1.docker.io"
+TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+REFERENCE = re.compile(r"(?P<repository>.+?)(?:@(?P<digest>\w+:\w+)|:(?P<tag>[\w.-]+))")
+
+
+def digest(reference: str) -> str:
+    """`sha256:` and 64 hex digits of what a reference names; empty when the registry has it not.
+
+    It is computed of the manifest's bytes, not believed.
+
+    Raises:
+        ProjectError: the registry cannot be reached, or refuses to say.
+    """
+    found = REFERENCE.fullmatch(reference)
+    if not found:
+        raise ProjectError(f"{reference!r} names no image of a registry")
+    host, name = _place(found["repository"])
+    scheme = "http" if LOOPBACK.match(reference) else "https"
+    server = HUB_HOST if host == HUB else host
+    url = f"{scheme}://{server}/v2/{name}/manifests/{found['digest'] or found['tag']}"
+    headers = {"Accept": ", ".join(TYPES)}
+    try:
+        try:
+            manifest = _get(url, headers)
+        except urllib.error.HTTPError as refusal:
+            if refusal.code != 401:
+                raise
+            challenge = refusal.headers.get("WWW-Authenticate", "")
+            headers["Authorization"] = _authorization(challenge, _login(host))
+            manifest = _get(url, headers)
+    except urllib.error.HTTPError as refusal:
+        if refusal.code == 404:
+            return ""
+        if refusal.code in (401, 403):
+            raise ProjectError(
+                f"the registry {host} refuses to say which image {reference} is "
+                f"({refusal.code}): `docker login {host}`, or `podman login {host}`, as somebody "
+                "who may read there"
+            ) from None
+        raise ProjectError(f"the registry {host} answers {refusal.code} {refusal.reason}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise ProjectError(
+            f"the registry {host} cannot be reached ({reason}): look at `registry` in "
+            "config/environments/, and whether this machine is in its network"
+        ) from None
+    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
+
+def _place(repository: str) -> tuple[str, str]:
+    """The registry of a repository, and what it is called there."""
+    from docker import auth, errors
+
+    try:
+        host, name = auth.resolve_repository_name(repository)
+    except errors.InvalidRepository as error:
+        raise ProjectError(f"{repository!r} is no image of a registry: {error}") from None
+    return host, name
+
+
+def _login(host: str) -> dict[str, str]:
+    """What docker or podman were given for a registry; empty when nothing."""
+    from docker import auth, errors
+
+    podman = Path(os.environ.get("XDG_RUNTIME_DIR", "/run"), "containers", "auth.json")
+    for file in (None, os.environ.get("REGISTRY_AUTH_FILE", str(podman))):
+        try:
+            known = auth.load_config(file).resolve_authconfig(host)
+        except errors.DockerException as error:
+            raise ProjectError(f"the login to {host} cannot be read: {error}") from None
+        if known:
+            return {key.lower(): str(value) for key, value in known.items() if value}
+    return {}
+
+
+def _authorization(challenge: str, login: dict[str, str]) -> str:
+    """What answers a registry's challenge, by its token server where it has one."""
+    basic = ""
+    if "password" in login:
+        pair = f"{login.get('username', '')}:{login['password']}"
+        basic = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    if not challenge.lower().startswith("bearer "):
+        return basic
+    asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    query = {key: asked[key] for key in ("service", "scope") if key in asked}
+    if "identitytoken" in login:
+        token = {"grant_type": "refresh_token", "refresh_token": login["identitytoken"]}
+        form = urlencode({**query, **token, "client_id": "make"}).encode()
+        answer = _get(asked["realm"], {}, form)
+    else:
+        headers = {"Authorization": basic} if basic else {}
+        answer = _get(f"{asked['realm']}?{urlencode(query)}", headers)
+    given: dict[str, Any] = json.loads(answer)
+    return f"Bearer {given.get('token') or given.get('access_token', '')}"
+
+
+def _get(url: str, headers: dict[str, str], form: bytes | None = None) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no URL")
+    request = urllib.request.Request(url, form, headers)  # noqa: S310 # see above
+    with urllib.request.urlopen(request, timeout=REGISTRY_SECONDS) as answer:  # noqa: S310
+        content: bytes = answer.read()
+        return content
