@@ -1,0 +1,134 @@
+# The control plane, who may call it, and the add-ons without which no node is of use.
+
+resource "aws_cloudwatch_log_group" "cluster" {
+  # EKS writes to this name; made by EKS itself it would never expire and not be under our key.
+  name              = "/aws/eks/${local.full_name}/cluster"
+  retention_in_days = 365
+  kms_key_id        = aws_kms_key.this.arn
+  tags              = local.tags
+}
+
+data "aws_iam_policy_document" "assumed_by_eks" {
+  statement {
+    actions = ["sts:AssumeRole"]
+    principals {
+      type        = "Service"
+      identifiers = ["eks.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role" "cluster" {
+  name               = "${local.full_name}-cluster"
+  assume_role_policy = data.aws_iam_policy_document.assumed_by_eks.json
+  tags               = local.tags
+}
+
+resource "aws_iam_role_policy_attachment" "cluster" {
+  role       = aws_iam_role.cluster.name
+  policy_arn = "${local.arn}:iam::aws:policy/AmazonEKSClusterPolicy"
+}
+
+resource "aws_eks_cluster" "this" {
+  name                      = local.full_name
+  version                   = var.kubernetes_version
+  role_arn                  = aws_iam_role.cluster.arn
+  enabled_cluster_log_types = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+  deletion_protection       = var.deletion_protection
+  # The add-ons below are ours: those that EKS puts in by itself nobody upgrades.
+  bootstrap_self_managed_addons = false
+  tags                          = local.tags
+
+  vpc_config {
+    subnet_ids              = [for subnet in aws_subnet.private : subnet.id]
+    endpoint_private_access = true
+    endpoint_public_access  = var.api_access.public
+    public_access_cidrs     = var.api_access.public ? var.api_access.authorized_cidrs : null
+  }
+
+  kubernetes_network_config {
+    service_ipv4_cidr = var.network.services_cidr
+  }
+
+  access_config {
+    authentication_mode = "API"
+    # Whoever applies would otherwise be an administrator for ever, and unseen.
+    bootstrap_cluster_creator_admin_permissions = false
+  }
+
+  upgrade_policy {
+    support_type = upper(var.upgrade_policy)
+  }
+
+  encryption_config {
+    resources = ["secrets"]
+    provider {
+      key_arn = aws_kms_key.this.arn
+    }
+  }
+
+  depends_on = [
+    aws_cloudwatch_log_group.cluster,
+    # Without it EKS cannot remove its network interfaces, and a destroy hangs.
+    aws_iam_role_policy_attachment.cluster,
+  ]
+}
+
+# Admission webhooks: the API server calls pods on these ports (8443 and 9443 most of them, 15017
+# Istio). Nodes share the cluster's own security group with it, which lets all of that through; the
+# rules say so for who looks, and stay if that group is ever narrowed.
+resource "aws_vpc_security_group_ingress_rule" "webhooks" {
+  for_each = toset(["8443", "9443", "15017"])
+
+  security_group_id            = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
+  referenced_security_group_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
+  description                  = "Admission webhooks"
+  ip_protocol                  = "tcp"
+  from_port                    = tonumber(each.key)
+  to_port                      = tonumber(each.key)
+  tags                         = local.tags
+}
+
+resource "aws_eks_access_entry" "admins" {
+  for_each = toset(var.api_access.admins)
+
+  cluster_name  = aws_eks_cluster.this.name
+  principal_arn = each.key
+  tags          = local.tags
+}
+
+resource "aws_eks_access_policy_association" "admins" {
+  for_each = aws_eks_access_entry.admins
+
+  cluster_name  = aws_eks_cluster.this.name
+  principal_arn = each.value.principal_arn
+  policy_arn    = "${local.arn}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+  access_scope {
+    type = "cluster"
+  }
+}
+
+# Before the nodes: without the network plugin none becomes ready.
+resource "aws_eks_addon" "before_nodes" {
+  for_each = toset(["vpc-cni", "kube-proxy", "eks-pod-identity-agent"])
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  resolve_conflicts_on_update = "OVERWRITE"
+  # Network policies are the plugin's own; off, a NetworkPolicy would be taken and do nothing.
+  configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
+  tags                 = local.tags
+}
+
+# After the nodes: their pods need one to run on.
+resource "aws_eks_addon" "after_nodes" {
+  for_each = toset(["coredns", "aws-ebs-csi-driver", "metrics-server"])
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  resolve_conflicts_on_update = "OVERWRITE"
+  tags                        = local.tags
+
+  depends_on = [aws_eks_node_group.this, aws_eks_pod_identity_association.system]
+}

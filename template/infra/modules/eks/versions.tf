@@ -1,0 +1,11 @@
+terraform {
+  # 1.9 lets a variable's rule look at other values; 1.10 brought the S3 backend's own lock.
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100, < 7"
+    }
+  }
+}
