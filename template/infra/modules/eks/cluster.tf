@@ -34,7 +34,6 @@ resource "aws_eks_cluster" "this" {
   version                   = var.kubernetes_version
   role_arn                  = aws_iam_role.cluster.arn
   enabled_cluster_log_types = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
-  deletion_protection       = var.deletion_protection
   # The add-ons below are ours: those that EKS puts in by itself nobody upgrades.
   bootstrap_self_managed_addons = false
   tags                          = local.tags

@@ -330,7 +330,7 @@ variable "ci_identity" {
 variable "deletion_protection" {
   type        = bool
   default     = true
-  description = "Whether the cloud refuses to delete the cluster and the database."
+  description = "Whether the cloud refuses to delete what it can protect: the database, and on Google Cloud the cluster."
 }
 
 variable "labels" {

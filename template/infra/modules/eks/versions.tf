@@ -4,8 +4,10 @@ terraform {
 
   required_providers {
     aws = {
-      source  = "hashicorp/aws"
-      version = ">= 5.100, < 7"
+      source = "hashicorp/aws"
+      # What this was applied with. The cluster's own deletion_protection came with 6: until then
+      # `make infra-plan` and `make infra-destroy` guard it.
+      version = "~> 5.100"
     }
   }
 }
