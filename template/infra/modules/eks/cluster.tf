@@ -38,6 +38,8 @@ resource "aws_eks_cluster" "this" {
   bootstrap_self_managed_addons = false
   tags                          = local.tags
 
+  # No security group of ours: nodes share the one that EKS makes with the control plane, where all
+  # may talk to all. So admission webhooks are reached on whatever port they have, Istio's 15017 too.
   vpc_config {
     subnet_ids              = [for subnet in aws_subnet.private : subnet.id]
     endpoint_private_access = true
@@ -71,21 +73,6 @@ resource "aws_eks_cluster" "this" {
     # Without it EKS cannot remove its network interfaces, and a destroy hangs.
     aws_iam_role_policy_attachment.cluster,
   ]
-}
-
-# Admission webhooks: the API server calls pods on these ports (8443 and 9443 most of them, 15017
-# Istio). Nodes share the cluster's own security group with it, which lets all of that through; the
-# rules say so for who looks, and stay if that group is ever narrowed.
-resource "aws_vpc_security_group_ingress_rule" "webhooks" {
-  for_each = toset(["8443", "9443", "15017"])
-
-  security_group_id            = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
-  referenced_security_group_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
-  description                  = "Admission webhooks"
-  ip_protocol                  = "tcp"
-  from_port                    = tonumber(each.key)
-  to_port                      = tonumber(each.key)
-  tags                         = local.tags
 }
 
 resource "aws_eks_access_entry" "admins" {
