@@ -7,6 +7,9 @@ locals {
   admin_pattern = "^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+$"
   admin_example = "arn:aws:iam::123456789012:role/ml-admins"
 
+  # EKS puts its control plane into the network's own block.
+  reserved_cidrs = []
+
   # A spot pool lives off having several to choose from.
   instance_types_per_pool = 20
 

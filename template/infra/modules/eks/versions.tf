@@ -1,5 +1,5 @@
 terraform {
-  # 1.9 lets a variable's rule look at other values; 1.10 brought the S3 backend's own lock.
+  # 1.9 lets a variable's rule look at other values; 1.11 brought what the tests are written with.
   required_version = ">= 1.11"
 
   required_providers {

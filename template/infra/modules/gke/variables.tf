@@ -110,17 +110,20 @@ variable "network" {
   validation {
     # Two blocks overlap when they are the same, cut to the larger one's size.
     condition = alltrue([
-      for pair in [
-        [var.network.cidr, var.network.pods_cidr],
-        [var.network.cidr, var.network.services_cidr],
-        [var.network.pods_cidr, var.network.services_cidr],
-      ] :
+      for pair in concat(
+        [
+          [var.network.cidr, var.network.pods_cidr],
+          [var.network.cidr, var.network.services_cidr],
+          [var.network.pods_cidr, var.network.services_cidr],
+        ],
+        setproduct([var.network.cidr, var.network.pods_cidr, var.network.services_cidr], local.reserved_cidrs),
+      ) :
       try(length(distinct([
         for cidr in pair :
         cidrhost("${split("/", cidr)[0]}/${min([for each in pair : tonumber(split("/", each)[1])]...)}", 0)
       ])) == 2, true)
     ])
-    error_message = "network: cidr, pods_cidr and services_cidr overlap: give each a block of its own."
+    error_message = "network: cidr, pods_cidr and services_cidr overlap${join("", [for cidr in local.reserved_cidrs : ", or one does ${cidr}, which is the control plane's"])}: give each a block of its own."
   }
   validation {
     condition     = contains(["single", "per_zone"], var.network.nat)
@@ -330,7 +333,7 @@ variable "ci_identity" {
 variable "deletion_protection" {
   type        = bool
   default     = true
-  description = "Whether the cloud refuses to delete the cluster and the database."
+  description = "Whether the cloud refuses to delete what it can protect: the database, and on Google Cloud the cluster."
 }
 
 variable "labels" {
