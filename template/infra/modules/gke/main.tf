@@ -1,12 +1,16 @@
 # What the other files build on: names, labels, the project, and the key that everything is kept under.
 
-data "google_project" "this" {}
+data "google_client_config" "this" {}
+
+data "google_project" "this" {
+  project_id = data.google_client_config.this.project
+}
 
 locals {
   full_name  = "${var.name}-${var.environment}"
-  project    = data.google_project.this.project_id
+  project    = data.google_client_config.this.project
   number     = data.google_project.this.number
-  short_hash = substr(sha256("${data.google_project.this.project_id}/${var.name}-${var.environment}"), 0, 8)
+  short_hash = substr(sha256("${data.google_client_config.this.project}/${var.name}-${var.environment}"), 0, 8)
 
   labels = merge(var.labels, {
     name        = local.full_name

@@ -1,5 +1,4 @@
-# What is refused before anything is made. The project's tests run the same without
-# `expect_failures`, and read what each says.
+# What is refused before anything is made, on either cloud.
 
 mock_provider "aws" {
   source = "./tests/mocks"

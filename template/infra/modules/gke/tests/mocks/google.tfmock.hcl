@@ -1,9 +1,14 @@
 # What Google Cloud computes, in its own forms.
 
+mock_data "google_client_config" {
+  defaults = {
+    project = "pond-ml"
+  }
+}
+
 mock_data "google_project" {
   defaults = {
-    project_id = "pond-ml"
-    number     = "123456789012"
+    number = "123456789012"
   }
 }
 
