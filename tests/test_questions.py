@@ -17,6 +17,7 @@ QUESTIONS = {
     "model_task": "classification",
     "model_framework": "scikit-learn",
     "extra_steps": [],
+    "cloud_targets": [],
     "kubeflow_components": ["pipelines", "serving"],
     "serving_styles": ["online", "batch"],
     "serving_mode": "Standard",
@@ -24,6 +25,7 @@ QUESTIONS = {
 CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
+    "cloud_targets": ["gcp", "aws"],
     "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
     "serving_styles": ["online", "batch"],
     "serving_mode": ["Standard", "Knative"],
@@ -44,6 +46,7 @@ ACCEPTED: dict[str, list[Any]] = {
     "project_description": ["One.", "Wie schön!", 'A "quoted" \\ word', "5 % of $ 3", "予測"],
     "project_owner": ["a", "my-team", "MyOrg2", "a1-b2-c3", "octocat_acme", "x" * 39],
     "extra_steps": [[], ["tune"], ["clean_text", "tune"], ["s3"], ["a" * 30], ["match"]],
+    "cloud_targets": [[], ["gcp"], ["aws"], ["gcp", "aws"]],
     "kubeflow_components": [["pipelines"], ["pipelines", "mlflow"]],
     "serving_styles": [["online"], ["batch"], ["online", "batch"]],
 }
