@@ -33,9 +33,14 @@ def answers(flavour: str) -> dict[str, Any]:
     return read
 
 
+def whole() -> list[str]:
+    """List the flavours whose projects are run: of those that add a cloud to laptop, one."""
+    return [name for name in names() if answers(name).get("cloud_targets", ["aws"]) == ["aws"]]
+
+
 def online() -> list[str]:
-    """List the flavours that have a model server."""
-    return [name for name in names() if "online" in answers(name).get("serving_styles", ["online"])]
+    """List the flavours that have a model server of their own kind."""
+    return [name for name in whole() if "online" in answers(name).get("serving_styles", ["online"])]
 
 
 def generate(flavour: str, target: Path, template: Path = ROOT) -> None:

@@ -21,7 +21,7 @@ import pytest
 from conftest import Template, commit, git
 from pytest_copie.plugin import Copie
 
-from scripts.render import answers, names, online
+from scripts.render import answers, online, whole
 from scripts.repository import surroundings
 
 TIMEOUT = 600
@@ -36,7 +36,7 @@ def flavour(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.xdist_group(name))
 
 
-FLAVOURS = [flavour(name) for name in names()]
+FLAVOURS = [flavour(name) for name in whole()]
 ONLINE = [flavour(name) for name in online()]
 
 
