@@ -6,13 +6,15 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 from apiserver import missing
-from conftest import Template, commit
-from projects import Generated
+from conftest import Template, git
+from projects import Done, Generated, life, restored
+from pytest_copie.plugin import Copie
 
 from scripts.render import answers, names
 from scripts.repository import ROOT
@@ -185,7 +187,8 @@ def test_checkov() -> None:
     )
     if not done.stdout.strip().startswith(("{", "[")):
         missing(f"{CHECKOV} cannot be had: {done.stderr}")
-    found = {check["check_id"]: check for check in json.loads(done.stdout)["results"]["failed_checks"]}
+    failed = json.loads(done.stdout)["results"]["failed_checks"]
+    found = {check["check_id"]: check for check in failed}
     assert {name: f["resource"] for name, f in found.items() if name not in EXCEPTIONS} == {}
     assert set(EXCEPTIONS) <= set(found), "a reason that nothing needs"
 
@@ -220,3 +223,72 @@ def aws(request: pytest.FixtureRequest) -> dict[str, str]:
     keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "test")
     config = {k: os.environ[k] for k in ["TF_CLI_CONFIG_FILE"] if k in os.environ}
     return {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys, **config}
+
+
+@pytest.fixture
+def eks(template: Template, copie: Copie) -> Iterator[Generated]:
+    """Give a project on AWS, with what moto does not have left out."""
+    with restored(life("eks", template, copie).project) as project:
+        override(project.path)
+        yield project
+
+
+@pytest.mark.project
+@pytest.mark.xdist_group("eks")
+def test_what_is_missing_is_named(eks: Generated, aws: dict[str, str]) -> None:
+    """Neither tools, places, names nor credentials are guessed."""
+    eks.make("infra-plan", "ENV=nonprod", **aws).failed("backend.hcl")
+    eks.make("infra-plan", "ENV=dev", **aws).failed("ENV=dev")
+    eks.make("infra-plan", "CLOUD=azure", **aws).failed("CLOUD=azure")
+    eks.make("infra-destroy", "ENV=prod", "NAME=other", **aws).failed("NAME=other")
+
+
+@pytest.mark.project
+@pytest.mark.xdist_group("eks")
+def test_aws(eks: Generated, aws: dict[str, str]) -> None:
+    """A cluster is made, is as it says, is guarded, tells the environments, and goes."""
+    project = eks
+    made: dict[str, float] = {}
+
+    def verb(name: str, env: str, *more: str) -> Done:
+        start = time.monotonic()
+        done = project.make(f"infra-{name}", f"ENV={env}", *more, **aws)
+        made[f"{name} {env}"] = time.monotonic() - start
+        return done
+
+    verb("apply", "bootstrap", "YES=1").succeeded()
+    applied = verb("apply", "nonprod", "YES=1").succeeded()
+    assert "nothing to apply" in verb("plan", "nonprod").succeeded().out
+    verb("config", "nonprod").succeeded()
+    for env in ("dev", "staging"):
+        file = project.path / f"config/environments/{env}.yaml"
+        values = yaml.safe_load(file.read_text("utf-8"))
+        assert values["context"] == "my-model-nonprod"
+        assert values["registry"].endswith(".dkr.ecr.us-east-1.amazonaws.com/my-model-nonprod")
+        assert re.match(rf"s3://my-model-nonprod-models-\d+/{env}/models", values["model_store"])
+    main = "infra/environments/nonprod/aws/main.tf"
+    given = '  network = { services_cidr = "172.21.0.0/20" }\n  deletion_protection ='
+    project.edit(main, "  deletion_protection =", given)
+    for name in ("plan", "apply"):
+        refused = verb(name, "nonprod", "YES=1").failed("replace the cluster")
+        assert "module.cluster.aws_eks_cluster.this" in refused.err
+    fewer = given.replace(given.splitlines()[0], "  node_pools = { system = { min = 1, max = 2 } }")
+    project.edit(main, given, fewer)
+    verb("plan", "nonprod").failed("delete the pool", 'aws_eks_node_group.this["gpu"]')
+    verb("destroy", "prod").failed("NAME=my-model")
+    git(project.path, "checkout", "--quiet", "--", main)
+    verb("destroy", "nonprod", "YES=1").succeeded()
+    left = project.path / "infra/environments/nonprod/aws"
+    listed = subprocess.run(
+        ["terraform", "state", "list"],
+        cwd=left,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | aws,
+    )
+    assert listed.stdout == ""
+    resources = re.search(r"(\d+) added", applied.out)
+    assert resources and int(resources[1]) > 50
+    seconds = ", ".join(f"{name} {took:.0f} s" for name, took in made.items())
+    print(f"\nAWS: {resources[1]} resources; {seconds}; left out: {', '.join(LEFT_OUT)}")

@@ -32,14 +32,18 @@ def config(
         path.write_text(after, encoding="utf-8")
         # Read again, so that what was written is known to be right.
         project().environment(name)
-        screen.console.print(f"config/environments/{name}.yaml {'changed' if after != before else 'is as it was'}")
+        how = "changed" if after != before else "is as it was"
+        screen.console.print(f"config/environments/{name}.yaml {how}")
     pool = outputs["node_pools"].get("cpu")
     screen.what_next(
         f"`{outputs['cluster']['kubeconfig']}` writes the context.",
         f"Log in to the registry: `{outputs['registry']['login']}`.",
     )
     if pool:
-        screen.what_next(f"Steps get to the pool cpu by node_selector {pool['selector']} and tolerations {pool['tolerations']}.")
+        screen.what_next(
+            f"Steps get to the pool cpu by node_selector {pool['selector']} "
+            f"and tolerations {pool['tolerations']}."
+        )
 
 
 def values(outputs: dict[str, Any], env: str) -> dict[str, str]:

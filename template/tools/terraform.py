@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,14 @@ GUARDED = {
 }
 """What holds work or data: no plan takes it away unless it is told to, by address."""
 NO_CREDENTIALS = {
-    "aws": re.compile(r"no valid credential|failed to refresh cached credentials|NoCredentialProviders", re.I),
-    "gcp": re.compile(r"could not find default credentials|no credentials loaded|oauth2: ", re.I),
+    "aws": re.compile(r"no valid credential|failed to refresh cached credentials", re.IGNORECASE),
+    "gcp": re.compile(r"could not find default credentials|no credentials loaded", re.IGNORECASE),
 }
 LOGIN = {
     "aws": "`aws sso login`, or set AWS_PROFILE",
     "gcp": "`gcloud auth application-default login`",
 }
-LOCKED = re.compile(r"Error acquiring the state lock", re.I)
+LOCKED = re.compile(r"Error acquiring the state lock")
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,10 @@ class Root:
         Raises:
             ProjectError: it failed.
         """
+        # It colours what goes to a file, too.
+        plain = ["-no-color"] if quiet or not sys.stdout.isatty() else []
         done = subprocess.run(
-            ["terraform", arguments[0], "-no-color", *arguments[1:]]
-            if quiet
-            else ["terraform", *arguments],
+            ["terraform", arguments[0], *plain, *arguments[1:]],
             cwd=self.folder,
             check=False,
             text=True,
