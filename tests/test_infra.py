@@ -25,7 +25,7 @@ CHECKOV = "checkov==3.3.30"
 BLOCK = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 # What checkov asks for and is not given, and why.
 EXCEPTIONS = {
-    "CKV2_AWS_11": "flow logs cost more than the cluster idle; who needs them adds one beside it",
+    "CKV2_AWS_11": "flow logs are paid by volume: who has to keep them adds one beside the module",
     "CKV2_AWS_61": "both buckets have a lifecycle: checkov does not follow an index of for_each",
     "CKV2_AWS_62": "nothing listens to what is written: pipelines say themselves what they did",
     "CKV2_AWS_69": "require_secure_transport is ON: checkov does not follow for_each to the group",
@@ -34,7 +34,7 @@ EXCEPTIONS = {
     "CKV_AWS_109": "a key's own policy: its resource is always itself, and the account decides",
     "CKV_AWS_111": "a key's own policy: its resource is always itself, and the account decides",
     "CKV_AWS_118": "metrics of a database that holds no data of users are enough by the minute",
-    "CKV_AWS_133": "backup_retention_period is an input of 1 day at least: checkov reads no for_each",
+    "CKV_AWS_133": "backup_retention_period is 1 at least: checkov does not follow for_each",
     "CKV_AWS_144": "one region: what is lost with it is made again from code and data",
     "CKV_AWS_157": "high_availability is an input: a second database costs as much again",
     "CKV_AWS_163": "scan is an input, and true unless it is said otherwise",
@@ -289,6 +289,7 @@ def test_aws(eks: Generated, aws: dict[str, str]) -> None:
     )
     assert listed.stdout == ""
     resources = re.search(r"(\d+) added", applied.out)
-    assert resources and int(resources[1]) > 50
+    assert resources
+    assert int(resources[1]) > 50
     seconds = ", ".join(f"{name} {took:.0f} s" for name, took in made.items())
     print(f"\nAWS: {resources[1]} resources; {seconds}; left out: {', '.join(LEFT_OUT)}")
