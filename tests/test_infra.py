@@ -46,6 +46,7 @@ EXCEPTIONS = {
     "CKV_GCP_62": "Cloud Audit Logs take the place of a bucket's own log",
     "CKV_GCP_65": "a group needs an organisation's domain: who has one adds it to the cluster",
     "CKV_GCP_66": "what runs is decided by the digest a release names, on either cloud",
+    "CKV_GCP_125": "it looks for names; the owner is told by its number, and by role the repository",
     "CKV_GCP_78": "versioning is an input, and true unless it is said otherwise",
 }
 # What moto does not have: exercised by `terraform test`, and listed in docs as never applied.
