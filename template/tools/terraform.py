@@ -58,7 +58,9 @@ class Root:
             ProjectError: there is none, or several clouds to choose from.
         """
         clouds = sorted(
-            name for name, module in MODULES.items() if (ROOT / "infra/modules" / module).is_dir()
+            name
+            for name, module in MODULES.items()
+            if (ROOT / "infra/modules" / module / "versions.tf").is_file()
         )
         if not clouds:
             raise ProjectError(
