@@ -43,7 +43,7 @@ def test_every_file_has_one_owner(default_project: Path) -> None:
 
 def test_every_row_has_a_file(template: Template, tmp_path: Path) -> None:
     """No row is left over or misspelled; none is there twice."""
-    everything = ["pipelines", "serving", "training", "mlflow"]
+    everything = ["pipelines", "serving", "training", "mlflow", "monitoring"]
     project = tmp_path / "project"
     template.render(project, kubeflow_components=everything, model_framework="xgboost")
     files = generated(project)
