@@ -23,7 +23,7 @@ QUESTIONS = {
 CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
-    "kubeflow_components": ["pipelines", "serving", "training", "mlflow"],
+    "kubeflow_components": ["pipelines", "serving", "training", "mlflow", "monitoring"],
     "serving_styles": ["online", "batch"],
 }
 DERIVED = [
