@@ -32,7 +32,13 @@ def combinations() -> list[Any]:
         answers = dict(zip(choices, values, strict=True))
         if answers.pop("parts") == "all":
             several = ["training"] if answers["model_framework"] == "xgboost" else []
-            answers["kubeflow_components"] = ["pipelines", "serving", *several, "mlflow", "monitoring"]
+            answers["kubeflow_components"] = [
+                "pipelines",
+                "serving",
+                *several,
+                "mlflow",
+                "monitoring",
+            ]
         else:
             answers["kubeflow_components"] = ["pipelines"]
         combined.append(pytest.param(answers, id="-".join(map(str, values))))

@@ -45,13 +45,13 @@ def test_no_skew(project: Generated) -> None:
 @LAPTOP
 def test_skew_is_found(project: Generated) -> None:
     """A number that is a little off, and a label; in `make skew` and in `make test`."""
-    project.edit(PREDICTOR, "column for name, column", "column * 1.00001 for name, column")
+    project.edit(PREDICTOR, "column for label, column", "column * 1.00001 for label, column")
     done = project.make("skew").failed("row 0", "column 'probability benign'", "make run")
     assert "e-05" in done.out or "e-06" in done.out
     test = project.make("test", "ARGS=tests/contracts/test_skew.py")
     assert test.code != 0
     assert "column 'probability benign'" in test.out
-    project.edit(PREDICTOR, "column * 1.00001 for name, column", "column for name, column")
+    project.edit(PREDICTOR, "column * 1.00001 for label, column", "column for label, column")
     project.edit(PREDICTOR, "science.predict(model, rows)", "science.predict(model, rows)[::-1]")
     done = project.make("skew").failed("column 'answer'", "benign", "malignant")
     assert "another label" in done.out

@@ -288,5 +288,6 @@ def _array(values: list[Any]) -> "pa.Array":
 
 
 def _part(rows: "pd.DataFrame", prefix: str) -> "pd.DataFrame":
-    names = {name: name.removeprefix(prefix) for name in rows if name.startswith(prefix)}
+    wanted = [str(name) for name in rows if str(name).startswith(prefix)]
+    names = {name: name.removeprefix(prefix) for name in wanted}
     return rows[list(names)].rename(columns=names)

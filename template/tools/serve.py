@@ -29,10 +29,11 @@ def serve(
         found = served.fetched(registry.store(env), record.model_id, Path(folder))
         # Late: they take longer than finding out that there is nothing to serve.
         from runtime import server
+        from runtime.events import Sender
         from serving import predictor
 
         model = server.Server(project().name, predictor, found)
-    sender = server.Sender(payloads, model=model.name) if payloads else None
+    sender = Sender(payloads, model=model.name) if payloads else None
     server.serve(
         model,
         host=HOST,
