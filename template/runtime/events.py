@@ -91,14 +91,22 @@ class Sender:
         while event := self._waiting.get():
             about, body = event
             try:
-                connection.request("POST", self._path, body, dict(about))
-                response = connection.getresponse()
-                response.read()
-                outcome = "sent" if response.status < 300 else "refused"
-            except (OSError, HTTPException) as error:
+                try:
+                    outcome = self._post(connection, about, body)
+                except ConnectionError:
+                    # A connection that was idle has been closed; a sink knows what comes twice.
+                    connection.close()
+                    outcome = self._post(connection, about, body)
+            except (OSError, HTTPException, ValueError) as error:
                 connection.close()
                 log.debug("the payload log does not answer", exc_info=error)
                 outcome = "failed"
             EVENTS.labels(outcome).inc()
             with self._lock:
                 self._bytes -= len(body)
+
+    def _post(self, connection: HTTPConnection, about: Mapping[str, str], body: bytes) -> str:
+        connection.request("POST", self._path, body, dict(about))
+        response = connection.getresponse()
+        response.read()
+        return "sent" if response.status < 300 else "refused"
