@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from projects import Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
 from test_access import valid
+from test_overlays import release
 
 from scripts.serving_proof import PROTOCOLS, request, serving
 
@@ -36,53 +37,52 @@ def test_it_is_a_component_of_an_overlay(template: Template, tmp_path: Path) -> 
     """One line has it; every object is valid, and its pod may do nothing but write its volume."""
     parts = ["pipelines", "serving", "monitoring"]
     project = template.render(tmp_path / "project", kubeflow_components=parts)
+    release(project, "dev")
     overlay = project / "serving/deploy/overlays/dev"
-    overlay.mkdir(parents=True, exist_ok=True)
-    tag = {"name": "my-model-payloads", "newName": "example.com/payloads", "newTag": "abc"}
     page = (project / "docs/payloads.md").read_text("utf-8")
     blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
     (shown,) = (block for block in blocks if "components" in block)
     (bucket,) = (block for block in blocks if {*block} == {"patches"})
-    content = {
-        "namespace": "ducks",
-        "components": shown["components"],
-        "images": [tag],
-        "resources": ["isvc.yaml"],
-        "patches": shown["patches"] + bucket["patches"],
-    }
-    service = {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
-        "metadata": {"name": "my-model"},
-        "spec": {"predictor": {"containers": []}},
-    }
-    (overlay / "isvc.yaml").write_text(yaml.safe_dump(service))
-    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    file = overlay / "kustomization.yaml"
+    content = yaml.safe_load(file.read_text("utf-8"))
+    content["components"] += shown["components"]
+    content["patches"] += shown["patches"] + bucket["patches"]
+    content["images"] = [{**shown["images"][0], "newTag": "abc"}]
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     done = subprocess.run(
         [kubectl(), "kustomize", str(overlay)], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    objects = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
-    logger = objects.pop("InferenceService")["spec"]["predictor"]["logger"]
-    assert logger == {"mode": "all", "url": "http://my-model-payloads"}
-    assert objects["Service"]["spec"]["ports"][0]["port"] == 80
-    valid(list(objects.values()))
-    assert {*objects} == {
-        "Deployment",
-        "NetworkPolicy",
-        "PersistentVolumeClaim",
-        "Service",
+    objects = list(yaml.safe_load_all(done.stdout))
+    (served,) = (each for each in objects if each["kind"] == "InferenceService")
+    assert served["spec"]["predictor"]["logger"] == {
+        "mode": "all",
+        "url": "http://my-model-payloads",
     }
-    pod = objects["Deployment"]["spec"]["template"]
+    kinds = {"Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Service"}
+    ours = [each for each in objects if each["kind"] in kinds]
+    assert {each["kind"] for each in ours} == kinds
+    valid(ours)
+    named = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in ours}
+    pod = named["Deployment", "my-model-payloads"]["template"]
     (container,) = pod["spec"]["containers"]
-    assert container["image"] == "example.com/payloads:abc"
+    assert container["image"] == "registry.example.com/my-model-payloads:abc"
     assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["readinessProbe"]
     assert pod["spec"]["securityContext"]["runAsNonRoot"]
     assert container["env"] == [{"name": "STORE", "value": "s3://my-bucket/payloads"}]
-    for kind in ("Service", "NetworkPolicy"):
-        spec = objects[kind]["spec"]
-        labels = spec["selector"] if kind == "Service" else spec["podSelector"]["matchLabels"]
-        assert labels.items() <= pod["metadata"]["labels"].items()
+    service = named["Service", "my-model-payloads"]
+    assert service["ports"][0]["port"] == 80
+    taken = named["NetworkPolicy", "my-model-payloads"]
+    sent = named["NetworkPolicy", "my-model-server-payloads"]
+    assert sent["podSelector"] == named["NetworkPolicy", "my-model-server"]["podSelector"]
+    (way,) = sent["egress"]
+    for selector in (
+        service["selector"],
+        taken["podSelector"]["matchLabels"],
+        way["to"][0]["podSelector"]["matchLabels"],
+    ):
+        assert selector.items() <= pod["metadata"]["labels"].items()
 
 
 def test_monitoring_needs_a_server(template: Template, tmp_path: Path) -> None:
