@@ -508,7 +508,7 @@ def test_a_registry_with_a_login(site: Site, tmp_path: Path) -> None:
 def test_nothing_is_served(site: Site) -> None:
     """Without serving a release is a model in git, and its deployment the champion of the store."""
     model = trained(site.project)
-    site.make("release", "ENV=dev").succeeded()
+    site.make("release", "ENV=dev", f"RUN={model}").succeeded()
     file = site.project.path / "config/releases/dev.yaml"
     data: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))["data"]
     assert data["model"] == model
