@@ -255,6 +255,18 @@ class Edit:
     """Of projects made by which releases: all, or those that lack or have some path."""
 
 
+NETWORK_POLICY = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: ours
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress:
+    - to: [{ipBlock: {cidr: 10.20.0.0/16}}]
+"""
+
 EDITS: list[Edit] = []
 """All of them, in the order of this file."""
 
@@ -449,6 +461,46 @@ def notebook(work: Work) -> None:
     output = b'"outputs": [{"output_type": "stream", "name": "stdout", "text": ["ours"]}]'
     path = "notebooks/01-explore.ipynb"
     work.edit(path, lambda content: content.replace(b'"outputs": []', output))
+
+
+@edit(WORKING, releases=">=0.2")
+def predictor(work: Work) -> None:
+    """What the model server answers, changed."""
+    work.edit("serving/predictor.py", appended("\n\n# Ours\n"))
+
+
+@edit(WORKING, releases=">=0.5")
+def overlay(work: Work) -> None:
+    """An overlay with more servers, another scale target, a variable and a policy of their own."""
+    folder = "serving/deploy/overlays/prod"
+    served = f"{folder}/inference-service.yaml"
+    work.edit(served, replaced("maxReplicas: 6", "maxReplicas: 12"))
+    work.edit(served, replaced("scaleTarget: 80", "scaleTarget: 60"))
+    work.edit(served, appended('          - name: OURS\n            value: "1"\n'))
+    work.write(f"{folder}/network-policy.yaml", NETWORK_POLICY)
+    more = replaced("  - release.yaml\n", "  - release.yaml\n  - network-policy.yaml\n")
+    work.edit(f"{folder}/kustomization.yaml", more)
+
+
+@edit(WORKING, releases=">=0.5")
+def overlay_deleted(work: Work) -> None:
+    """An environment that they do without, and its overlay, deleted."""
+    work.delete("config/environments/staging.yaml")
+    work.delete("serving/deploy/overlays/staging")
+
+
+@edit(WORKING, releases=">=0.5")
+def base_of_overlays(work: Work) -> None:
+    """A label in the platform's InferenceService."""
+    named = '  annotations:\n    serving.kserve.io/deploymentMode: "Standard"\n'
+    edited = replaced(named, f"  labels:\n    cost-centre: ours\n{named}")
+    work.blend("serving/deploy/base/inference-service.yaml", edited)
+
+
+@edit(answers={"serving_mode": "Knative"}, releases=">=0.5")
+def mode_switched(work: Work) -> None:
+    """Another mode of KServe in the same update; an overlay edited."""
+    overlay(work)
 
 
 @edit(APART, releases=">=0.2")

@@ -76,7 +76,8 @@ def release(template: Path) -> None:
     commit(template, "The next release", tag=NEXT)
 
 
-GROUPS = [group for name, group in groups(HIGH).items() if name in (WORKING, APART, CLASHING)]
+NAMES = (WORKING, APART, CLASHING, "mode_switched")
+GROUPS = [group for name, group in groups(HIGH).items() if name in NAMES]
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)

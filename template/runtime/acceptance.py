@@ -4,7 +4,7 @@ pandera takes some 15 ms for thirty columns, however few the rows, as it prepare
 is wrong. Here a row is either proven good in microseconds, or pandera is asked.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-Columns = Mapping[str, list[Any]]
+from runtime.protocols import INT64, Columns
+
 Test = Callable[[list[Any]], bool]
 
 # What of JSON needs no coercion, and becomes which type of numpy.
@@ -23,7 +24,6 @@ TYPES: dict[str, tuple[set[type], np.dtype[Any]]] = {
     "bool": ({bool}, np.dtype("bool")),
     "str": ({str}, np.dtype("object")),
 }
-INT64 = np.iinfo("int64")
 
 
 def _among(allowed_values: Iterable[Any]) -> Test:

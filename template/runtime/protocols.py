@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from runtime.acceptance import INT64, Columns
-
+Columns = Mapping[str, list[Any]]
 Answers = Mapping[str, npt.NDArray[Any]]
 
+INT64 = np.iinfo("int64")
 V2_TYPES: dict[str, set[type]] = {
     "BOOL": {bool},
     "BYTES": {str},

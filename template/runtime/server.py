@@ -30,9 +30,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from runtime import explanation, protocols
-from runtime.acceptance import Acceptance, Columns
+from runtime.acceptance import Acceptance
 from runtime.errors import ProjectError
-from runtime.protocols import Answers, RequestError
+from runtime.events import ID, Sender
+from runtime.protocols import Answers, Columns, RequestError
 from runtime.served import Found, fetched, from_folder, released
 from runtime.settings import Settings
 from runtime.store import ModelStore
@@ -94,6 +95,11 @@ class Environment(Settings):
     port: int = Field(default=8080, ge=1, le=65535)
     max_request_bytes: int = Field(default=MAX_BYTES, ge=1)
     access_log: bool = False
+    payloads: str = ""
+    """URL of a payload log (runtime/sink.py) to tell of requests and answers; empty: none is told.
+
+    On a cluster KServe's agent does it: there this stays empty.
+    """
 
     def find(self, folder: Path) -> Found:
         """The model, copied into an empty folder if it is in a store."""
@@ -243,9 +249,10 @@ class Server(Model):  # type: ignore[misc] # kserve has no types
 class Endpoints:
     """The routes that name the model."""
 
-    def __init__(self, model: Server, max_bytes: int) -> None:
+    def __init__(self, model: Server, max_bytes: int, sender: Sender | None = None) -> None:
         self._model = model
         self._max_bytes = max_bytes
+        self._sender = sender
 
     def routes(self) -> list[BaseRoute]:
         """Routes for an ASGI application; the first that fits a path answers it."""
@@ -311,13 +318,23 @@ class Endpoints:
             body += chunk
             if len(body) > self._max_bytes:
                 raise RequestError(f"a request may have {self._max_bytes} bytes", status=413)
-        return protocols.parsed(bytes(body))
+        content = bytes(body)
+        if self._sender:
+            request.state.body = content
+        return protocols.parsed(content)
+
+    def _tell(self, request: Request, answer: bytes) -> None:
+        if self._sender:
+            request_id = request.headers.get(ID) or str(uuid.uuid4())
+            self._sender.send(request_id, request.state.body, answer)
 
     async def _v1_predict(self, request: Request) -> bytes:
         columns = protocols.read_v1(await self._read(request), self._model.names)
         answers, _ = await self._model(columns, headers=request.headers)
         ROWS.labels("v1").inc(len(answers["answer"]))
-        return protocols.write_v1(answers, self._model.name, self._model.version)
+        said = protocols.write_v1(answers, self._model.name, self._model.version)
+        self._tell(request, said)
+        return said
 
     async def _v1_explain(self, request: Request) -> bytes:
         columns = protocols.read_v1(await self._read(request), self._model.names)
@@ -332,7 +349,9 @@ class Endpoints:
         columns = protocols.read_v2(content, self._model.names)
         answers, _ = await self._model(columns, headers=request.headers)
         ROWS.labels("v2").inc(len(answers["answer"]))
-        return protocols.write_v2(answers, content, self._model.name, self._model.version)
+        said = protocols.write_v2(answers, content, self._model.name, self._model.version)
+        self._tell(request, said)
+        return said
 
     _v2_ready = _v1_ready
 
@@ -376,19 +395,23 @@ def serve(
     port: int,
     max_bytes: int = MAX_BYTES,
     access_log: bool = False,
+    sender: Sender | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer requests until SIGTERM or Ctrl-C, and those in flight to their end.
 
     The model has answered its sample before anything listens: whoever reaches it, is answered.
+    With a `sender`, a payload log is told of requests and answers.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     log.setLevel(logging.INFO)
     for logger in ("kserve", "uvicorn.error"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if access_log else logging.WARNING)
-    app.router.routes[:0] = Endpoints(model, max_bytes).routes()
+    app.router.routes[:0] = Endpoints(model, max_bytes, sender).routes()
     Listening(host=host, port=port, on_ready=on_ready).start([model])
+    if sender:
+        sender.close()
 
 
 def main(predictor: Predictor, name: str) -> NoReturn:
@@ -409,6 +432,7 @@ def main(predictor: Predictor, name: str) -> NoReturn:
                     f"{told.model_sha256}"
                 )
             model = Server(told.model_name or name, predictor, found)
+        sender = Sender(told.payloads, model=model.name) if told.payloads else None
     except ProjectError as error:
         print(f"✗ {error}", file=sys.stderr)
         sys.exit(1)
@@ -418,6 +442,7 @@ def main(predictor: Predictor, name: str) -> NoReturn:
         port=told.port,
         max_bytes=told.max_request_bytes,
         access_log=told.access_log,
+        sender=sender,
         on_ready=lambda: log.info(
             "%s, version %s, listens on port %s", model.name, model.version, told.port
         ),

@@ -3,7 +3,7 @@
 With `CHECK=1` nothing is built, and the exit code is 0 whatever is missing. With `JSON=1` standard
 output is one list, with an object for each image:
 
-name    the step, or `serving`
+name    the step, `serving` or `payloads`
 image   its whole reference, tag included
 state   of a check: `present` where it has to be (in the environment's registry, or in the engine
         where there is none), `local` (in the engine, but not in the registry), `missing`, or

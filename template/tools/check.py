@@ -19,6 +19,8 @@ def settings() -> None:
     _ = project().images
     for name in project().environments:
         project().environment(name)
+    if (ROOT / "tools" / "payloads.py").exists():
+        _ = project().payloads
 
 
 def command(*words: str) -> Callable[[], None]:

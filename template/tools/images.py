@@ -1,6 +1,7 @@
 """Content-addressed images: the tag of an image is the hash of exactly what it holds.
 
-There is one for each step, and one for the model server, called `serving`.
+There is one for each step, one for the model server, called `serving`, and one for the payload
+log, called `payloads`.
 """
 
 import hashlib
@@ -16,7 +17,16 @@ from tools import imports
 from tools.project import ROOT, project
 
 SERVING = "serving"
+PAYLOADS = "payloads"
+SETTINGS = "payloads.json"
+"""config/payloads.yaml, as the image of the payload log has it."""
+SERVICES = {
+    SERVING: ("serving", "serving.__main__"),
+    PAYLOADS: ("platform/payloads", "runtime.sink"),
+}
+"""What has an image and is no step: its folder, and the module that runs."""
 TAG_LENGTH = 16
+PAYLOADS_PACKAGE = ("--package=runtime", "--extra=payloads", "--extra=gcs", "--extra=s3")
 LAUNCHER = b"kfp=="
 LAUNCHER_GROUP = ("--only-group", "tools")
 
@@ -35,9 +45,17 @@ def image(name: str, registry: str = "") -> str:
 
 
 def names(root: Path = ROOT) -> list[str]:
-    """All images of the project: the steps', and the model server's where there is one."""
-    served = [SERVING] if (root / SERVING / "Dockerfile").exists() else []
-    return [*project(root).steps, *served]
+    """All images of the project: the steps', and those of the services that it has."""
+    steps = project(root).steps
+    services = [name for name in SERVICES if (root / home(name, root)[0] / "Dockerfile").exists()]
+    return [*steps, *(name for name in services if name not in steps)]
+
+
+def home(name: str, root: Path = ROOT) -> tuple[str, str]:
+    """The folder with the Dockerfile of an image, and the module that runs in it."""
+    if name in SERVICES and name not in project(root).steps:
+        return SERVICES[name]
+    return f"steps/{name}", f"steps.{name}.component"
 
 
 def repository(name: str) -> str:
@@ -73,13 +91,12 @@ def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
     """The build context of an image: path to file.
 
     Its Dockerfile and folder without tests, every module of the project that is imported by its
-    component (by the model server's entry), directly or not, and its own pinned requirements.
+    component (by the server's entry), directly or not, and its own pinned requirements. Beside the
+    Dockerfile of the payload log is what a cluster is told: of that, the image has nothing.
     """
-    if name == SERVING and SERVING not in project(root).steps:
-        folder, module = root / SERVING, f"{SERVING}.__main__"
-    else:
-        folder, module = root / "steps" / name, f"steps.{name}.component"
-    entry = folder / f"{module.rpartition('.')[2]}.py"
+    place, module = home(name, root)
+    folder = root / place
+    entry = root.joinpath(*module.split(".")).with_suffix(".py")
     dockerfile = folder / "Dockerfile"
     for path, way_out in (
         (entry, f"there is no step {name!r}"),
@@ -87,9 +104,10 @@ def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
     ):
         if not path.exists():
             raise ProjectError(f"{path.relative_to(root)} is missing: {way_out}")
+    own = entry.parent == folder
     paths = {
         path
-        for path in folder.rglob("*")
+        for path in (folder.rglob("*") if own else ())
         if path.is_file()
         and "__pycache__" not in path.parts
         and not path.name.startswith(("test_", "."))
@@ -104,8 +122,11 @@ def context(name: str, root: Path = ROOT) -> Mapping[str, File]:
         for path, file in files.items()
     }
     found["requirements.txt"] = File(requirements(name, root))
-    # A team that needs no system package may have deleted it.
-    found.setdefault(f"{folder.relative_to(root).as_posix()}/apt.txt", File(b""))
+    if own:
+        # A team that needs no system package may have deleted it.
+        found.setdefault(f"{place}/apt.txt", File(b""))
+    else:
+        found[SETTINGS] = File(project(root).payloads.to_json().encode())
     return found
 
 
@@ -130,7 +151,9 @@ def _launcher(root: Path) -> bytes:
     return b"".join(lines[start : start + length])
 
 
-def _package(name: str, root: Path) -> tuple[str, str]:
+def _package(name: str, root: Path) -> tuple[str, ...]:
+    if name == PAYLOADS and name not in project(root).steps:
+        return PAYLOADS_PACKAGE
     return ("--package", f"step-{name}" if name in project(root).steps else name)
 
 

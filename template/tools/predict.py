@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http.client import HTTPException
@@ -25,7 +25,8 @@ from runtime.store import ModelStore
 from tools import registry, screen
 from tools.project import ROOT, project
 
-URL = "http://127.0.0.1:8080"
+HOST = "127.0.0.1"
+URL = f"http://{HOST}:8080"
 PATIENCE = 60
 """Seconds that a server gets to start, or to answer."""
 SAMPLE_ROWS = 5
@@ -159,16 +160,35 @@ def checked(url: str) -> str:
 @contextlib.contextmanager
 def started(env: str, run: str) -> Iterator[Server]:
     """Start a server for as long as this is open."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tools.serve", "--env", env, "--run", run, "--port", str(port)]
+    with listening(command, port) as server:
+        yield server
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def listening(
+    command: Sequence[str], port: int, variables: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A server that a command starts, once it answers at a port of this machine.
+
+    Raises:
+        ProjectError: it ends, with what it says, or never answers.
+    """
     running = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         deadline = time.monotonic() + PATIENCE
-        while (server := at(f"http://127.0.0.1:{port}")) is None:
+        while (server := at(f"http://{HOST}:{port}")) is None:
             if running.poll() is not None:
                 raise ProjectError(said_by(running))
             if time.monotonic() > deadline:

@@ -28,7 +28,7 @@ class ImageSettings(Settings):
     base_image: str = "python:3.11-slim-bookworm"
     """What every image starts from. With Python 3.11 and pip: a mirror's copy, say."""
     base_images: dict[str, str] = Field(default_factory=dict)
-    """What single images start from instead, by the name of the step or `serving`."""
+    """What single images start from instead, by the name of the step, `serving`, `payloads`."""
     platform: str = "linux/amd64"
     """Of the nodes that images run on."""
     push_outside_ci: bool = False
@@ -97,9 +97,20 @@ class Project:
         """How images are made."""
         section, where = self.config.get("images") or {}, "config/project.yaml: images"
         images = ImageSettings.parse(section, where=where)
-        known = [*self.steps, "serving"]
+        known = [*self.steps, "serving", "payloads"]
         self._refuse_unknown(images.base_images, known, f"{where}.base_images", "image")
         return images
+
+    @property
+    def payloads(self) -> Any:
+        """What the payload log keeps; without config/payloads.yaml nothing.
+
+        Settings of a class that is there when the component `monitoring` is chosen.
+        """
+        path = "config/payloads.yaml"
+        content = self._read_yaml(path) if (self.root / path).exists() else {}
+        kind = importlib.import_module("runtime.payloads").PayloadSettings
+        return kind.parse(content, where=path)
 
     def settings(self, step: str) -> Settings:
         """The checked settings of a step: its section, read by the class in its settings.py."""

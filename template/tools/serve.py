@@ -20,6 +20,7 @@ def serve(
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
     run: Annotated[str, typer.Option(help="A model's id or a run's; empty: the released.")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8080,
+    payloads: Annotated[str, typer.Option(help="URL of a payload log; empty: none.")] = "",
 ) -> None:
     """Answer requests by KServe's two protocols, until Ctrl-C."""
     record = registry.named(env, run) if run else registry.released(env)
@@ -28,10 +29,18 @@ def serve(
         found = served.fetched(registry.store(env), record.model_id, Path(folder))
         # Late: they take longer than finding out that there is nothing to serve.
         from runtime import server
+        from runtime.events import Sender
         from serving import predictor
 
         model = server.Server(project().name, predictor, found)
-    server.serve(model, host=HOST, port=port, on_ready=lambda: announce(record, env, port))
+    sender = Sender(payloads, model=model.name) if payloads else None
+    server.serve(
+        model,
+        host=HOST,
+        port=port,
+        sender=sender,
+        on_ready=lambda: announce(record, env, port, payloads),
+    )
     screen.console.print("Stopped.")
 
 
@@ -52,7 +61,7 @@ def refuse_taken(port: int) -> None:
             ) from None
 
 
-def announce(record: ModelRecord, env: str, port: int) -> None:
+def announce(record: ModelRecord, env: str, port: int, payloads: str) -> None:
     """Say what is served and how to ask it."""
     url = f"http://{HOST}:{port}"
     name = project().name
@@ -62,6 +71,8 @@ def announce(record: ModelRecord, env: str, port: int) -> None:
         "metadata": f"{url}/v2/models/{name}",
         "metrics": f"{url}/metrics",
     }
+    if payloads:
+        rows["payloads"] = f"told to {payloads}"
     for title, value in rows.items():
         screen.console.print(f"{title:<10}{screen.escape(value)}", soft_wrap=True)
     elsewhere = "" if port == 8080 else f" URL={url}"

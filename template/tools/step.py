@@ -26,6 +26,7 @@ TAKEN = {
         "the test that comes with a new step uses that word",
     ),
     "images": "config/project.yaml has a section of that name",
+    "payloads": "the image of the payload log is called so",
     "serving": "the image of the model server is called so",
 }
 PURPOSES = {
