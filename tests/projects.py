@@ -230,20 +230,37 @@ class Life:
     """The first `make setup check test run`, of the files as they were generated."""
 
 
+_projects: dict[str, Generated] = {}
 _lives: dict[str, Life] = {}
 
 
-def life(flavour: str, template: Template, copie: Copie) -> Life:
-    """Generate a flavour, once in this process, and run all its verbs."""
-    if flavour not in _lives:
+def generated(flavour: str, template: Template, copie: Copie) -> Generated:
+    """Generate a flavour, once in this process."""
+    if flavour not in _projects:
         result = copie.copy(answers(flavour), template_dir=template.path)
         assert result.exception is None, result.exception
         assert result.project_dir is not None
         git(result.project_dir, "init", "--quiet", "--initial-branch=main")
         commit(result.project_dir, "Generate")
-        project = Generated(result.project_dir)
+        _projects[flavour] = Generated(result.project_dir)
+    return _projects[flavour]
+
+
+def ready(flavour: str, template: Template, copie: Copie) -> Generated:
+    """Generate a flavour whose verbs work, but which has not run: for verbs beside the model."""
+    project = generated(flavour, template, copie)
+    if not (project.path / "uv.lock").exists():
+        project.make("setup").succeeded()
+        commit(project.path, "Lock")
+    return project
+
+
+def life(flavour: str, template: Template, copie: Copie) -> Life:
+    """Generate a flavour, once in this process, and run all its verbs."""
+    if flavour not in _lives:
+        project = generated(flavour, template, copie)
         _lives[flavour] = Life(project, project.make("setup", "check", "test", "run"))
-        commit(result.project_dir, "Lock")
+        commit(project.path, "Lock")
     return _lives[flavour]
 
 

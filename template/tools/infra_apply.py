@@ -6,8 +6,7 @@ import typer
 
 from runtime.errors import ProjectError
 from tools import screen
-from tools.project import ROOT
-from tools.terraform import BOOTSTRAP, CLUSTERS, Root
+from tools.terraform import CLUSTERS, Root
 
 
 def apply(
@@ -29,11 +28,11 @@ def apply(
             root.apply()
     finally:
         root.forget_plan()
-    if env == BOOTSTRAP:
+    if env not in CLUSTERS:
         write_backends(root)
         screen.what_next(
-            "Commit infra/environments/*/*/backend.hcl. Then "
-            f"`make infra-apply ENV=nonprod CLOUD={root.cloud}`."
+            f"Commit infra/environments/*/{root.cloud}/backend.hcl. Then "
+            f"`make infra-apply ENV={root.bootstraps[0]} CLOUD={root.cloud}`."
         )
     else:
         screen.what_next(
@@ -44,7 +43,7 @@ def apply(
 def write_backends(root: Root) -> None:
     """Say in each cluster's root where its state is."""
     state = root.outputs()["state"]
-    for env in CLUSTERS:
+    for env in root.bootstraps:
         place = f"{env}/{root.cloud}"
         lines = {
             "aws": [
@@ -54,8 +53,9 @@ def write_backends(root: Root) -> None:
             ],
             "gcp": [f'bucket = "{state["bucket"]}"', f'prefix = "{place}"'],
         }
-        text = "\n".join(["# Written by `make infra-apply ENV=bootstrap`.", *lines[root.cloud], ""])
-        (ROOT / "infra/environments" / place / "backend.hcl").write_text(text)
+        origin = f"# Written by `make infra-apply ENV={root.env}`."
+        text = "\n".join([origin, *lines[root.cloud], ""])
+        Root.of(env, root.cloud).backend.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The digest of a published image, asked of its registry: by HTTP, so that no engine is needed."""
+"""What a registry says of a published image, and the tag by which it keeps it: by HTTP, with no
+engine.
+"""
 
 import base64
 import hashlib
@@ -23,6 +25,8 @@ TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+RELEASED = "released-"
+"""What the tag of a released image begins with; infra/modules keep what has it."""
 REFERENCE = re.compile(r"(?P<repository>.+?)(?:@(?P<digest>\w+:\w+)|:(?P<tag>[\w.-]+))")
 
 
@@ -34,6 +38,25 @@ def digest(reference: str) -> str:
     Raises:
         ProjectError: the registry cannot be reached, or refuses to say.
     """
+    manifest = _manifest(reference, "read")
+    return f"sha256:{hashlib.sha256(manifest).hexdigest()}" if manifest else ""
+
+
+def keep(reference: str) -> str:
+    """Give an image, named by its digest, the tag `released-…` that no clean-up takes away.
+
+    Raises:
+        ProjectError: the registry cannot be reached, or refuses.
+    """
+    repository, _, digest = reference.partition("@")
+    kept = f"{repository}:{RELEASED}{digest.partition(':')[2][:16]}"
+    if not _manifest(kept, "read"):
+        _manifest(kept, "tag", _manifest(reference, "read"))
+    return kept
+
+
+def _manifest(reference: str, what: str, content: bytes | None = None) -> bytes:
+    """What stands in the registry for a reference, or is put there; empty when nothing does."""
     found = REFERENCE.fullmatch(reference)
     if not found:
         raise ProjectError(f"{reference!r} names no image of a registry")
@@ -42,23 +65,28 @@ def digest(reference: str) -> str:
     server = HUB_HOST if host == HUB else host
     url = f"{scheme}://{server}/v2/{name}/manifests/{found['digest'] or found['tag']}"
     headers = {"Accept": ", ".join(TYPES)}
+    if content is not None:
+        # A manifest of Docker's or OCI's says itself what it is; OCI lets it be left out.
+        kind = json.loads(content).get("mediaType", TYPES[1])
+        headers = {"Content-Type": kind}
     try:
         try:
-            manifest = _get(url, headers)
+            return _send(url, headers, content)
         except urllib.error.HTTPError as refusal:
             if refusal.code != 401:
                 raise
             challenge = refusal.headers.get("WWW-Authenticate", "")
             headers["Authorization"] = _authorization(challenge, _login(host))
-            manifest = _get(url, headers)
+            return _send(url, headers, content)
     except urllib.error.HTTPError as refusal:
-        if refusal.code == 404:
-            return ""
+        if refusal.code == 404 and content is None:
+            return b""
         if refusal.code in (401, 403):
+            refused = f"to say which image {reference} is" if content is None else reference
             raise ProjectError(
-                f"the registry {host} refuses to say which image {reference} is "
+                f"the registry {host} refuses {refused} "
                 f"({refusal.code}): `docker login {host}`, or `podman login {host}`, as somebody "
-                "who may read there"
+                f"who may {what} there"
             ) from None
         raise ProjectError(f"the registry {host} answers {refusal.code} {refusal.reason}") from None
     except (OSError, HTTPException, ValueError) as error:
@@ -67,7 +95,6 @@ def digest(reference: str) -> str:
             f"the registry {host} cannot be reached ({reason}): look at `registry` in "
             "config/environments/, and whether this machine is in its network"
         ) from None
-    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
 
 
 def _place(repository: str) -> tuple[str, str]:
@@ -118,9 +145,14 @@ def _authorization(challenge: str, login: dict[str, str]) -> str:
 
 
 def _get(url: str, headers: dict[str, str], form: bytes | None = None) -> bytes:
+    return _send(url, headers, form, "GET" if form is None else "POST")
+
+
+def _send(url: str, headers: dict[str, str], content: bytes | None, method: str = "") -> bytes:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no URL")
-    request = urllib.request.Request(url, form, headers)  # noqa: S310 # see above
+    method = method or ("GET" if content is None else "PUT")
+    request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310 # see above
     with urllib.request.urlopen(request, timeout=REGISTRY_SECONDS) as answer:  # noqa: S310
         content: bytes = answer.read()
         return content

@@ -1,6 +1,7 @@
 """Terraform's roots in infra/, run by the program on the PATH; what a plan must not do."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ CLUSTERS = {"nonprod": ["dev", "staging"], "prod": ["prod"]}
 """Which of config/environments each cluster has."""
 MODULES = {"aws": "eks", "gcp": "gke"}
 OLDEST = (1, 11)
+# Whoever is at work meanwhile will be for minutes: better told at once who it is.
+LOCK = "-lock-timeout=5s"
 PLAN = "infra.plan"
 GUARDED = {
     "aws_eks_cluster": "the cluster",
@@ -49,6 +52,8 @@ class Root:
     env: str
     cloud: str
     folder: Path
+    own: str = ""
+    """The one cluster that it is the bootstrap of, by values of its own."""
 
     @classmethod
     def of(cls, env: str, cloud: str) -> "Root":
@@ -67,7 +72,8 @@ class Root:
                 "this project has no Terraform: choose a cloud by "
                 "`make update DATA='cloud_targets=[aws]'`"
             )
-        if env not in [*CLUSTERS, BOOTSTRAP]:
+        kind, _, own = env.partition("-")
+        if env not in [*CLUSTERS, BOOTSTRAP] and (kind != BOOTSTRAP or own not in CLUSTERS):
             raise ProjectError(
                 f"ENV={env} is no cluster: choose {', '.join(CLUSTERS)}, or {BOOTSTRAP}"
             )
@@ -76,41 +82,62 @@ class Root:
         cloud = cloud or clouds[0]
         if cloud not in clouds:
             raise ProjectError(f"CLOUD={cloud} is not among this project's: {', '.join(clouds)}")
-        name = f"infra/{BOOTSTRAP}" if env == BOOTSTRAP else f"infra/environments/{env}"
-        folder = ROOT / name / cloud
-        if not folder.is_dir():
-            raise ProjectError(f"{folder.relative_to(ROOT)} is not there: restore it from git")
-        return cls(env, cloud, folder)
+        name = f"infra/{BOOTSTRAP}" if kind == BOOTSTRAP else f"infra/environments/{env}"
+        root = cls(env, cloud, ROOT / name / cloud, own)
+        if not root.folder.is_dir():
+            raise ProjectError(f"{root.place} is not there: restore it from git")
+        if own and not root.values.is_file():
+            raise ProjectError(
+                f"{root.place}/{own}.tfvars is not there, which says where {own} has an account or "
+                f"a project of its own: write it, or use ENV={BOOTSTRAP}"
+            )
+        return root
 
     @property
     def place(self) -> str:
         """The folder, as a person knows it."""
         return str(self.folder.relative_to(ROOT))
 
+    @property
+    def backend(self) -> Path:
+        """What says where a cluster's state is."""
+        return self.folder / "backend.hcl"
+
+    @property
+    def values(self) -> Path:
+        """What is different in a bootstrap that one cluster has for itself."""
+        return self.folder / f"{self.own}.tfvars"
+
+    @property
+    def bootstraps(self) -> list[str]:
+        """The clusters that a bootstrap is for: all that have none for themselves."""
+        shared = [name for name in CLUSTERS if not (self.folder / f"{name}.tfvars").is_file()]
+        return [self.own] if self.own else shared
+
     def prepare(self) -> None:
         """Get the providers and, of a cluster, the state's place."""
         require_terraform()
         options = []
-        if self.env != BOOTSTRAP:
-            backend = self.folder / "backend.hcl"
-            if not backend.is_file():
+        if self.env in CLUSTERS:
+            if not self.backend.is_file():
                 raise ProjectError(
                     f"{self.place}/backend.hcl is not there, which says where the state is: "
                     f"`make infra-apply ENV={BOOTSTRAP} CLOUD={self.cloud}` writes it"
                 )
-            options = [f"-backend-config={backend.name}"]
+            options = [f"-backend-config={self.backend.name}"]
         screen.notice(f"terraform init in {self.place}")
         self.run("init", "-input=false", *options, quiet=True)
 
     def plan(self, *options: str) -> "Plan":
         """Plan, show it, and keep it for `apply`."""
-        self.run("plan", "-input=false", "-lock-timeout=60s", f"-out={PLAN}", *options)
+        values = [f"-var-file={self.values.name}"] if self.own else []
+        self.run("plan", "-input=false", LOCK, f"-out={PLAN}", *values, *options)
         shown = self.run("show", "-json", PLAN, quiet=True)
         return Plan(json.loads(shown))
 
     def apply(self) -> None:
         """Do what was planned, and nothing else."""
-        self.run("apply", "-input=false", "-lock-timeout=60s", PLAN)
+        self.run("apply", "-input=false", LOCK, PLAN)
 
     def forget_plan(self) -> None:
         """A plan has secrets in it, and is of no use later."""
@@ -120,6 +147,11 @@ class Root:
         """What was made, by the outputs' names; empty before the first apply."""
         read = json.loads(self.run("output", "-json", quiet=True))
         return {name: output["value"] for name, output in read.items()}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of it is there."""
+        return "values" not in json.loads(self.run("show", "-json", quiet=True))
 
     def run(self, *arguments: str, quiet: bool = False) -> str:
         """Run Terraform to its end; quiet, it is returned what is printed.
@@ -132,6 +164,8 @@ class Root:
         done = subprocess.run(
             ["terraform", arguments[0], *plain, *arguments[1:]],
             cwd=self.folder,
+            # A bootstrap of one cluster's own has a state of its own, in the same folder.
+            env=os.environ | ({"TF_WORKSPACE": self.own} if self.own else {}),
             check=False,
             text=True,
             stdout=subprocess.PIPE if quiet else None,
@@ -170,6 +204,17 @@ class Plan:
     def empty(self) -> bool:
         """Whether nothing happens."""
         return not any(self.changes())
+
+    def protected(self) -> list[str]:
+        """The addresses of what this plan takes away and the cloud refuses to delete."""
+        if self.content.get("variables", {}).get("deletion_protection", {}).get("value"):
+            return ["deletion_protection"]
+        return [
+            change["address"]
+            for change in self.content.get("resource_changes", [])
+            if "delete" in change["change"]["actions"]
+            and (change["change"]["before"] or {}).get("deletion_protection")
+        ]
 
     def guard(self, allowed: list[str]) -> None:
         """Refuse to take away what holds work or data.
