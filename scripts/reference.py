@@ -1,11 +1,11 @@
-"""`make reference`: the pages of docs/reference, made from the questions."""
+"""`make reference`: the pages of docs/reference, made from the questions; READMEs of modules."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scripts import screen
+from scripts import screen, terraform_docs
 from scripts.repository import ROOT
 
 FOLDER = "docs/reference"
@@ -59,7 +59,9 @@ def reference() -> None:
         path = Path(ROOT) / FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(), "utf-8")
-    screen.what_next(f"git diff {FOLDER}")
+    for path, text in terraform_docs.pages().items():
+        path.write_text(text, "utf-8")
+    screen.what_next(f"git diff {FOLDER} {terraform_docs.MODULES.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

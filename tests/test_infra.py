@@ -1,28 +1,23 @@
-"""Terraform: both modules behind one interface, what they refuse, and AWS's made for real."""
+"""Terraform's modules: one interface, valid, what they refuse, and what checkov would have."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
-from apiserver import missing
-from conftest import Template, git
-from projects import Done, Generated, life, restored
-from pytest_copie.plugin import Copie
+from apiserver import kubectl, missing
+from conftest import Template
 
+from scripts import terraform_docs
 from scripts.render import answers, names
-from scripts.repository import ROOT
+from scripts.terraform_docs import MODULES, argument
 
-MODULES = ROOT / "template/infra/modules"
 CLOUDS = {"aws": "eks", "gcp": "gke"}
 CHECKOV = "checkov==3.3.30"
-BLOCK = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 # What checkov asks for and is not given, and why.
 EXCEPTIONS = {
     "CKV2_AWS_11": "flow logs are paid by volume: who has to keep them adds one beside the module",
@@ -46,52 +41,16 @@ EXCEPTIONS = {
     "CKV_GCP_62": "Cloud Audit Logs take the place of a bucket's own log",
     "CKV_GCP_65": "a group needs an organisation's domain: who has one adds it to the cluster",
     "CKV_GCP_66": "what runs is decided by the digest a release names, on either cloud",
-    "CKV_GCP_125": "it looks for names; the owner is told by its number, and by role the repository",
+    "CKV_GCP_125": "it looks for names; whose workflows these are is told by its number",
     "CKV_GCP_78": "versioning is an input, and true unless it is said otherwise",
 }
-# What moto does not have: exercised by `terraform test`, and listed in docs as never applied.
-LEFT_OUT = {
-    "aws_eks_access_entry.admins": "for_each = toset([])",
-    "aws_eks_addon.before_nodes": "for_each = toset([])",
-    "aws_eks_addon.after_nodes": "for_each = toset([])",
-    "aws_eks_pod_identity_association.workload": "for_each = {}",
-    "aws_eks_pod_identity_association.system": "for_each = {}",
-    # A minute each.
-    "aws_s3_bucket_lifecycle_configuration.artifact_store": "count = 0",
-    "aws_s3_bucket_lifecycle_configuration.model_store": "count = 0",
-}
-# What it takes, and does not give back.
-FORGOTTEN = {
-    "aws_eks_cluster.this": "access_config, upgrade_policy",
-    "aws_eks_node_group.this": "scaling_config[0].desired_size, update_config",
-    "aws_launch_template.nodes": "tag_specifications",
-}
-PROVIDER = """
-provider "aws" {
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  skip_requesting_account_id  = true
-  s3_use_path_style           = true
-}
-"""
-BACKEND = """
-terraform {
-  backend "s3" {
-    use_lockfile                = true
-    encrypt                     = true
-    skip_credentials_validation = true
-    skip_metadata_api_check     = true
-    skip_requesting_account_id  = true
-    use_path_style              = true
-  }
-}
-"""
 
 
 def blocks(module: str, file: str) -> dict[str, str]:
     """Read the variables or outputs of a module."""
     text = (MODULES / module / file).read_text("utf-8")
-    return {name: body for _, name, body in BLOCK.findall(text)}
+    found = terraform_docs.blocks(text, "variable", "output")
+    return {block["name"]: block["body"] for block in found}
 
 
 def terraform(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -118,6 +77,17 @@ def test_one_interface() -> None:
     """Inputs are the same to the letter; outputs have the same names, descriptions and fields."""
     eks, gke = (MODULES / name / "variables.tf" for name in ("eks", "gke"))
     assert eks.read_text("utf-8") == gke.read_text("utf-8")
+    for name, body in blocks("eks", "variables.tf").items():
+        assert argument(body, "type"), name
+        assert argument(body, "description").endswith('."'), name
+    assert {
+        name for name, body in blocks("eks", "variables.tf").items() if "default" not in body
+    } == {
+        "name",
+        "environment",
+        "region",
+        "zones",
+    }
     ours, theirs = blocks("eks", "outputs.tf"), blocks("gke", "outputs.tf")
     assert list(ours) == list(theirs)
     for name, body in ours.items():
@@ -135,12 +105,74 @@ def test_every_rule_names_its_variable() -> None:
         assert all(re.match(rf"{name}[.:]", message) for message in messages), name
 
 
+@pytest.mark.parametrize("module", CLOUDS.values())
+def test_readme(module: str) -> None:
+    """It says what the module takes, makes and gives."""
+    assert (MODULES / module / "README.md").read_text("utf-8") == terraform_docs.readme(module), (
+        "run make reference"
+    )
+
+
+# Together, as Terraform tells all of them at once. The rule, and words that it is told by.
+REFUSED = {
+    'name = "a-name-of-thirty-eight-characters-in-all"': "too long for a cluster: 40 characters",
+    'kubernetes_version = "1.34"': "kubernetes_version: use 1.35 or newer",
+    'network = { cidr = "10.0.0.0/24", services_cidr = "100.64.0.0/20" }': (
+        "network.cidr: 10.0.0.0/24 does not fit: a network takes a block from /16 to /22.",
+        "network.services_cidr: 100.64.0.0/20 is not private",
+        "network: cidr, pods_cidr and services_cidr overlap",
+    ),
+    'api_access = { public = true, authorized_cidrs = ["0.0.0.0/0"], admins = ["alice"] }': (
+        "api_access.authorized_cidrs: this opens the API to the world",
+        "api_access.admins: write each as in",
+    ),
+    """node_pools = {
+      system = { min = 1, max = 1 }
+      few    = { min = 3, max = 2 }
+      fast   = { max = 1, gpu = { type = "gtx" } }
+    }""": (
+        "node_pools: min above max in few",
+        "node_pools: this cloud has no GPU of type gtx: choose from",
+    ),
+    'ci_identity = { repository_id = "acme/ducks", repository_owner_id = "2" }': (
+        "ci_identity: repository_id and repository_owner_id are numbers",
+        "ci_identity.environments: name at least one",
+    ),
+    'metadata_db = { tier = "huge" }': "metadata_db.tier: choose small, medium or large.",
+    "registry = { keep_tags = 0 }": "registry.keep_tags: keep from 1 to 1000.",
+    "artifact_store = { retention_days = 0 }": "artifact_store.retention_days: use a whole number",
+    'workload_identities = { nodes = { namespace = "a", service_accounts = ["b"] } }': (
+        "workload_identities: ci, cluster, nodes and system-… are the cluster's own"
+    ),
+    'labels = { Team = "a" }': "labels: use small letters",
+}
+
+
+@pytest.mark.terraform
+@pytest.mark.parametrize("module", CLOUDS.values())
+def test_what_is_refused_is_told(module: str, modules: Path, tmp_path: Path) -> None:
+    """Whoever gives what cannot be reads which input it is, and what to do instead."""
+    copy = Path(shutil.copytree(modules / module, tmp_path / module, symlinks=True))
+    given = (copy / "tests/defaults.tftest.hcl").read_text("utf-8").partition("\nrun ")[0]
+    own = "\n".join(f"    {line}" for line in REFUSED)
+    test = f'{given}\nrun "refused" {{\n  command = plan\n  variables {{\n{own}\n  }}\n}}\n'
+    (copy / "tests/refused.tftest.hcl").write_text(test, encoding="utf-8")
+    done = terraform(copy, "test", "-no-color", "-filter=tests/refused.tftest.hcl")
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    for words in REFUSED.values():
+        for sentence in [words] if isinstance(words, str) else words:
+            assert sentence in said, said
+
+
+@pytest.mark.terraform
 def test_format(modules: Path) -> None:
     """Terraform's own formatter changes nothing."""
     done = terraform(modules, "fmt", "-check", "-recursive", "-diff")
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.terraform
 @pytest.mark.parametrize("module", CLOUDS.values())
 def test_module(module: str, modules: Path) -> None:
     """It is valid, and its own tests pass: defaults, options, and what it refuses."""
@@ -151,6 +183,7 @@ def test_module(module: str, modules: Path) -> None:
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", done.stdout)
 
 
+@pytest.mark.terraform
 @pytest.mark.parametrize("flavour", [n for n in names() if answers(n).get("cloud_targets")])
 def test_roots(flavour: str, template: Template, tmp_path: Path) -> None:
     """A project has the roots of its clouds and no other; each is valid."""
@@ -172,10 +205,12 @@ def test_roots(flavour: str, template: Template, tmp_path: Path) -> None:
 def test_no_cloud_no_terraform(default_project: Path) -> None:
     """A project that chose none has nothing of it."""
     assert not (default_project / "infra").exists()
+    assert not (default_project / "platform/eks").exists()
     assert not (default_project / "tools/terraform.py").exists()
     assert "infra-plan" not in (default_project / "Makefile").read_text("utf-8")
 
 
+@pytest.mark.terraform
 def test_checkov() -> None:
     """It finds nothing that has no written reason, and every reason is still needed."""
     command = ["uv", "tool", "run", "--quiet", "--from", CHECKOV, "checkov", "--skip-download"]
@@ -194,103 +229,35 @@ def test_checkov() -> None:
     assert set(EXCEPTIONS) <= set(found), "a reason that nothing needs"
 
 
-def override(project: Path) -> None:
-    """Leave out what moto does not have."""
-    lines = [
-        f'resource "{kind}" "{name}" {{\n  {how}\n}}'
-        for each, how in LEFT_OUT.items()
-        for kind, name in [each.split(".")]
+def test_what_a_cluster_of_eks_is_given(template: Template, tmp_path: Path) -> None:
+    """It is valid; disks are encrypted, nothing is privileged, names are those that AWS knows."""
+    project = template.render(tmp_path / "project", cloud_targets=["aws"])
+    command = [kubectl(), "kustomize", str(project / "platform/eks")]
+    built = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(built)}
+    for each in objects.values():
+        kubernetes_validate.validate(each, "1.35", strict=True)
+    disks = objects["StorageClass", "gp3"]
+    assert disks["parameters"] == {"type": "gp3", "encrypted": "true"}
+    assert disks["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+    # The autoscaler's account, by which AWS knows it; the label of a pool with GPUs.
+    assert '"cluster-autoscaler"' in (MODULES / "eks/identities.tf").read_text("utf-8")
+    assert ("ServiceAccount", "cluster-autoscaler") in objects
+    assert "{ gpu = pool.gpu.type }" in (MODULES / "eks/node_pools.tf").read_text("utf-8")
+    plugin = objects["DaemonSet", "nvidia-device-plugin"]["spec"]["template"]["spec"]
+    (term,) = plugin["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
     ]
-    lines += [
-        f'resource "{kind}" "{name}" {{\n  lifecycle {{\n    ignore_changes = [{what}]\n  }}\n}}'
-        for each, what in FORGOTTEN.items()
-        for kind, name in [each.split(".")]
-    ]
-    (project / "infra/modules/eks/moto_override.tf").write_text("\n".join(lines))
-    # It has no TLS, which the policy asks for.
-    policy = 'resource "aws_s3_bucket_policy" "state" {\n  count = 0\n}\n'
-    (project / "infra/bootstrap/aws/moto_override.tf").write_text(PROVIDER + policy)
-    for env in ("nonprod", "prod"):
-        root = project / f"infra/environments/{env}/aws"
-        (root / "moto_override.tf").write_text(PROVIDER + BACKEND)
-
-
-@pytest.fixture(scope="module")
-def aws(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The AWS API that the surroundings name, which must not be a real one."""
-    url = os.environ.get("AWS_ENDPOINT_URL", "") or os.environ.get("AWS_API", "")
-    if not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", url):
-        missing("AWS_ENDPOINT_URL names no stand-in for AWS on this machine")
-    keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "test")
-    config = {k: os.environ[k] for k in ["TF_CLI_CONFIG_FILE"] if k in os.environ}
-    return {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys, **config}
-
-
-@pytest.fixture
-def eks(template: Template, copie: Copie) -> Iterator[Generated]:
-    """Give a project on AWS, with what moto does not have left out."""
-    with restored(life("eks", template, copie).project) as project:
-        override(project.path)
-        yield project
-
-
-@pytest.mark.project
-@pytest.mark.xdist_group("eks")
-def test_what_is_missing_is_named(eks: Generated, aws: dict[str, str]) -> None:
-    """Neither tools, places, names nor credentials are guessed."""
-    eks.make("infra-plan", "ENV=nonprod", **aws).failed("backend.hcl")
-    eks.make("infra-plan", "ENV=dev", **aws).failed("ENV=dev")
-    eks.make("infra-plan", "CLOUD=azure", **aws).failed("CLOUD=azure")
-    eks.make("infra-destroy", "ENV=prod", "NAME=other", **aws).failed("NAME=other")
-
-
-@pytest.mark.project
-@pytest.mark.xdist_group("eks")
-def test_aws(eks: Generated, aws: dict[str, str]) -> None:
-    """A cluster is made, is as it says, is guarded, tells the environments, and goes."""
-    project = eks
-    made: dict[str, float] = {}
-
-    def verb(name: str, env: str, *more: str) -> Done:
-        start = time.monotonic()
-        done = project.make(f"infra-{name}", f"ENV={env}", *more, **aws)
-        made[f"{name} {env}"] = time.monotonic() - start
-        return done
-
-    verb("apply", "bootstrap", "YES=1").succeeded()
-    applied = verb("apply", "nonprod", "YES=1").succeeded()
-    assert "nothing to apply" in verb("plan", "nonprod").succeeded().out
-    verb("config", "nonprod").succeeded()
-    for env in ("dev", "staging"):
-        file = project.path / f"config/environments/{env}.yaml"
-        values = yaml.safe_load(file.read_text("utf-8"))
-        assert values["context"] == "my-model-nonprod"
-        assert values["registry"].endswith(".dkr.ecr.us-east-1.amazonaws.com/my-model-nonprod")
-        assert re.match(rf"s3://my-model-nonprod-models-\d+/{env}/models", values["model_store"])
-    main = "infra/environments/nonprod/aws/main.tf"
-    given = '  network = { services_cidr = "172.21.0.0/20" }\n  deletion_protection ='
-    project.edit(main, "  deletion_protection =", given)
-    for name in ("plan", "apply"):
-        refused = verb(name, "nonprod", "YES=1").failed("replace the cluster")
-        assert "module.cluster.aws_eks_cluster.this" in refused.err
-    fewer = given.replace(given.splitlines()[0], "  node_pools = { system = { min = 1, max = 2 } }")
-    project.edit(main, given, fewer)
-    verb("plan", "nonprod").failed("delete the pool", 'aws_eks_node_group.this["gpu"]')
-    verb("destroy", "prod").failed("NAME=my-model")
-    git(project.path, "checkout", "--quiet", "--", main)
-    verb("destroy", "nonprod", "YES=1").succeeded()
-    left = project.path / "infra/environments/nonprod/aws"
-    listed = subprocess.run(
-        ["terraform", "state", "list"],
-        cwd=left,
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | aws,
-    )
-    assert listed.stdout == ""
-    resources = re.search(r"(\d+) added", applied.out)
-    assert resources
-    assert int(resources[1]) > 50
-    seconds = ", ".join(f"{name} {took:.0f} s" for name, took in made.items())
-    print(f"\nAWS: {resources[1]} resources; {seconds}; left out: {', '.join(LEFT_OUT)}")
+    assert term["matchExpressions"] == [{"key": "gpu", "operator": "Exists"}]
+    scaler = objects["Deployment", "cluster-autoscaler"]["spec"]["template"]["spec"]
+    versions = (MODULES / "eks/variables.tf").read_text("utf-8")
+    (oldest,) = re.findall(r'default     = "(1\.\d+)"', versions)
+    assert f":v{oldest}." in scaler["containers"][0]["image"]
+    for pod in (plugin, scaler):
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert not security["allowPrivilegeEscalation"]
+    for (kind, _), each in objects.items():
+        for rule in each.get("rules", []) if kind.endswith("Role") else []:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]

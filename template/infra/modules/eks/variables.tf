@@ -299,6 +299,11 @@ variable "workload_identities" {
     error_message = "workload_identities: use small letters, digits and single hyphens for a name, at most 20 characters, a letter first."
   }
   validation {
+    # What else is called by the cluster's name and a word.
+    condition     = alltrue([for name, _ in var.workload_identities : !can(regex("^(ci|cluster|nodes|system-.*)$", name))])
+    error_message = "workload_identities: ci, cluster, nodes and system-… are the cluster's own: choose another name."
+  }
+  validation {
     condition     = alltrue([for identity in var.workload_identities : length(identity.service_accounts) > 0])
     error_message = "workload_identities: each needs at least one of service_accounts."
   }

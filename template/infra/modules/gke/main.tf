@@ -39,16 +39,20 @@ resource "google_kms_crypto_key" "this" {
   }
 }
 
-# The service agents by which each service encrypts. Google makes them with the first use of the
-# service, which bootstrap sees to.
+# Asking for it makes it.
+data "google_storage_project_service_account" "this" {}
+
+# The service agents by which each service encrypts. GKE's and Compute Engine's come with the
+# service; docs/cluster-on-google-cloud.md makes those of images and the database.
 resource "google_kms_crypto_key_iam_member" "services" {
-  for_each = {
-    gke      = "service-${local.number}@container-engine-robot.iam.gserviceaccount.com"
-    disks    = "service-${local.number}@compute-system.iam.gserviceaccount.com"
-    buckets  = "service-${local.number}@gs-project-accounts.iam.gserviceaccount.com"
-    images   = "service-${local.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+  for_each = merge({
+    gke     = "service-${local.number}@container-engine-robot.iam.gserviceaccount.com"
+    disks   = "service-${local.number}@compute-system.iam.gserviceaccount.com"
+    buckets = data.google_storage_project_service_account.this.email_address
+    images  = "service-${local.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+    }, var.metadata_db.enabled ? {
     database = "service-${local.number}@gcp-sa-cloud-sql.iam.gserviceaccount.com"
-  }
+  } : {})
 
   crypto_key_id = google_kms_crypto_key.this.id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"

@@ -90,8 +90,8 @@ resource "google_sql_database" "metadata_db" {
   instance = google_sql_database_instance.metadata_db[each.key].name
 }
 
-# Its secret is here; the user and the password are put there by whoever runs the database (the
-# upgrade page says how): never in a plan or a state.
+# Its secret is here; the user and the password are put there by whoever runs the database, as
+# docs/cluster-on-google-cloud.md says: never in a plan or a state.
 resource "google_secret_manager_secret" "metadata_db" {
   for_each = local.metadata_db
 

@@ -12,6 +12,12 @@ mock_data "google_project" {
   }
 }
 
+mock_data "google_storage_project_service_account" {
+  defaults = {
+    email_address = "service-123456789012@gs-project-accounts.iam.gserviceaccount.com"
+  }
+}
+
 mock_resource "google_service_account" {
   defaults = {
     name   = "projects/pond-ml/serviceAccounts/mock@pond-ml.iam.gserviceaccount.com"
