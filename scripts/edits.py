@@ -277,7 +277,10 @@ APART = "apart"
 CLASHING = "clashing"
 IN_THE_WAY = "in_the_way"
 LIMITS = "limits"
+CLOUDS = "clouds"
 ANSWERS = "answers"
+BOTH: Answers = {"cloud_targets": ["gcp", "aws"]}
+"""Answers of projects whose clusters Terraform makes."""
 HAVING: Answers = {"extra_steps": ["clean_text", "join"]}
 """Answers that projects of that group have, and those that the update changes."""
 CHANGING: Answers = {
@@ -501,6 +504,60 @@ def base_of_overlays(work: Work) -> None:
 def mode_switched(work: Work) -> None:
     """Another mode of KServe in the same update; an overlay edited."""
     overlay(work)
+
+
+@edit(CLOUDS, before=BOTH, releases=">=0.7")
+def cluster_values(work: Work) -> None:
+    """A cluster's values: another region, who administers it, GitHub's numbers."""
+    path = "infra/environments/nonprod/aws/terraform.tfvars"
+    work.edit(path, lambda content: content.replace(b"us-east-1", b"eu-west-1"))
+    work.edit(path, appended('api_access = { admins = ["arn:aws:iam::1:role/ours"] }\n'))
+
+
+@edit(CLOUDS, before=BOTH, releases=">=0.7")
+def cluster_inputs(work: Work) -> None:
+    """More of the module's inputs, and a resource of their own beside it."""
+    path = "infra/environments/nonprod/aws/main.tf"
+    pools = "  node_pools = { system = { min = 3, max = 6 } }\n  deletion_protection ="
+    work.edit(path, replaced("  deletion_protection =", pools))
+    work.write(
+        "infra/environments/nonprod/aws/budget.tf", 'resource "aws_budgets_budget" "it" {}\n'
+    )
+
+
+@edit(CLOUDS, before=BOTH, releases=">=0.7")
+def cluster_state(work: Work) -> None:
+    """Where the state is, as `make infra-apply ENV=bootstrap` writes it; the providers' lock."""
+    work.write("infra/environments/nonprod/aws/backend.hcl", 'bucket = "ours"\n')
+    work.write("infra/environments/nonprod/aws/.terraform.lock.hcl", "# Ours\n")
+    work.write("infra/bootstrap/gcp/prod.tfvars", 'project = "ours"\n')
+
+
+@edit(CLOUDS, before=BOTH, releases=">=0.7")
+def cluster_deleted(work: Work) -> None:
+    """A cluster that is not needed deleted: its root."""
+    work.delete("infra/environments/prod/gcp")
+
+
+@edit(CLOUDS, before=BOTH, releases=">=0.7")
+def module_edited(work: Work) -> None:
+    """Another default in the platform's module."""
+    path = "infra/modules/eks/limits.tf"
+    work.blend(path, replaced('["m7i.xlarge"]', '["m7i.2xlarge"]'))
+
+
+@edit(before=BOTH, answers={"cloud_targets": ["aws"]}, releases=">=0.7")
+def clouds_left(work: Work) -> None:
+    """A cloud left in the same update; its values edited, a root of the other deleted."""
+    path = "infra/environments/prod/gcp/terraform.tfvars"
+    work.edit(path, replaced('project = ""', 'project = "ours"'))
+    work.delete("infra/environments/prod/aws")
+
+
+@edit(answers=BOTH, releases=">=0.7")
+def clouds_chosen(work: Work) -> None:
+    """Both clouds chosen in the same update; a file of their own where one of them comes."""
+    work.write("infra/environments/nonprod/aws/main.tf", "# Ours\n")
 
 
 @edit(APART, releases=">=0.2")

@@ -10,11 +10,13 @@ import kubernetes_validate
 import pytest
 import yaml
 from apiserver import kubectl, missing
-from conftest import Template
+from conftest import Template, commit, git
+from copier import VcsRef
 
-from scripts import terraform_docs
+from scripts import ledger, terraform_docs
 from scripts.render import answers, names
 from scripts.terraform_docs import MODULES, argument
+from scripts.trials import HIGH
 
 CLOUDS = {"aws": "eks", "gcp": "gke"}
 CHECKOV = "checkov==3.3.30"
@@ -261,3 +263,36 @@ def test_what_a_cluster_of_eks_is_given(template: Template, tmp_path: Path) -> N
     for (kind, _), each in objects.items():
         for rule in each.get("rules", []) if kind.endswith("Role") else []:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+def test_clouds_of_an_older_project(draft: Template, tmp_path: Path) -> None:
+    """A cloud that is chosen later brings its files, one that is left takes only the platform's."""
+    ledger.tag_releases(draft.path)
+    git(draft.path, "tag", HIGH)
+    project = draft.project(tmp_path / "project", ref="0.1.0")
+    project.update(HIGH)
+    assert not (project.path / "infra").exists()
+    commit(project.path, "Update")
+    roots = {
+        f"?? infra/environments/{env}/aws/{name}"
+        for env in ("nonprod", "prod")
+        for name in ("main.tf", "outputs.tf", "terraform.tfvars", "variables.tf", "versions.tf")
+    }
+    arrived = set(project.update(VcsRef.CURRENT, cloud_targets=["aws"]))
+    assert roots | {"?? infra/bootstrap/aws/terraform.tfvars"} <= arrived
+    assert not [line for line in arrived if "gke" in line or "gcp" in line]
+    commit(project.path, "On AWS")
+    values = "infra/environments/nonprod/aws/terraform.tfvars"
+    project.append(values, "# Ours")
+    git(project.path, "rm", "--quiet", "-r", "infra/environments/prod")
+    commit(project.path, "The team's work")
+    assert project.update(VcsRef.CURRENT) == []
+    arrived = set(project.update(VcsRef.CURRENT, cloud_targets=["aws", "gcp"]))
+    assert "?? infra/environments/prod/gcp/main.tf" in arrived
+    assert not [line for line in arrived if "/aws/" in line or "/eks/" in line]
+    commit(project.path, "On both")
+    left = project.update(VcsRef.CURRENT, cloud_targets=[])
+    gone = [line for line in left if line.startswith(" D ")]
+    assert " D infra/modules/eks/main.tf" in gone
+    assert not [line for line in gone if "environments" in line or "tfvars" in line]
+    assert project.read(values).endswith("# Ours\n")

@@ -72,6 +72,7 @@ def override(project: Path) -> None:
         for each, what in FORGOTTEN.items()
         for kind, name in [each.split(".")]
     ]
+    lines.append('data "aws_eks_addon_version" "this" {\n  for_each = toset([])\n}')
     (project / "infra/modules/eks/moto_override.tf").write_text("\n".join(lines))
     # It has no TLS, which the policy asks for.
     policy = 'resource "aws_s3_bucket_policy" "state" {\n  count = 0\n}\n'
@@ -89,10 +90,12 @@ class Site:
         self.project = project
         self.aws = aws
         self.seconds: dict[str, float] = {}
+        self.typed: set[str] = set()
         override(project.path)
 
     def make(self, verb: str, *arguments: str, **environment: str | None) -> Done:
         """Run a verb of Terraform."""
+        self.typed.add(" ".join([f"make infra-{verb}", *(a for a in arguments if a != "YES=1")]))
         start = time.monotonic()
         done = self.project.make(f"infra-{verb}", *arguments, **self.aws | environment)
         self.seconds[" ".join([verb, *arguments[:1]])] = time.monotonic() - start
@@ -176,16 +179,16 @@ def test_what_is_missing_is_named(site: Site, tmp_path: Path) -> None:
         (without / program.name).unlink(missing_ok=True)
         if program.name != "terraform":
             (without / program.name).symlink_to(program)
-    bootstrap = ("plan", "ENV=bootstrap", "CLOUD=aws")
-    site.make(*bootstrap, PATH=str(without)).failed("terraform is not on the PATH", "1.11")
+    bootstrap = ("ENV=bootstrap", "CLOUD=aws")
+    site.make("plan", *bootstrap, PATH=str(without)).failed("terraform is not on the PATH", "1.11")
     old = without / "terraform"
     old.write_text('#!/bin/sh\necho \'{"terraform_version": "1.10.5"}\'\n')
     old.chmod(0o755)
-    site.make(*bootstrap, PATH=str(without)).failed("terraform is older than 1.11")
+    site.make("plan", *bootstrap, PATH=str(without)).failed("terraform is older than 1.11")
 
     nobody: dict[str, str | None] = dict.fromkeys(site.aws.keys() - {"AWS_REGION"})
     nobody |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
-    site.make(*bootstrap, **nobody).failed("no credentials for aws: `aws sso login`")
+    site.make("plan", *bootstrap, **nobody).failed("no credentials for aws: `aws sso login`")
     place = site.project.path / "infra/environments/nonprod/gcp/backend.hcl"
     place.write_text('bucket = "ducks"\nprefix = "nonprod"\n')
     gcp = site.make("plan", "CLOUD=gcp", **{**nobody, "GOOGLE_APPLICATION_CREDENTIALS": None})
@@ -238,6 +241,7 @@ def test_aws(site: Site) -> None:
     guarded(site)
     locked(site)
     taken_down(site)
+    as_the_pages_say(site)
 
     (resources,) = re.findall(r"(\d+) added", applied.out)
     assert int(resources) > 70
@@ -254,7 +258,8 @@ def outputs(site: Site) -> None:
     assert given["cluster"]["endpoint"].startswith("https://")
     assert given["cluster"]["version"] == "1.35"
     assert {"my-model-train", "my-model-serving"} <= set(given["registry"]["repositories"])
-    assert given["metadata_db"] is None
+    # What is null is not told.
+    assert "metadata_db" not in given
     assert re.fullmatch(r"arn:aws:iam::\d+:role/my-model-nonprod-ci", given["ci"]["identity"])
     assert {name: pool["selector"] for name, pool in given["node_pools"].items()} == {
         name: {"pool": name} for name in ("cpu", "gpu", "system")
@@ -336,6 +341,16 @@ def taken_down(site: Site) -> None:
     site.make("apply", *bootstrap, "YES=1").succeeded()
     site.make("destroy", *bootstrap, "NAME=my-model").succeeded()
     assert site.left() == {}
+
+
+def as_the_pages_say(site: Site) -> None:
+    """Hold the pages to what was typed here: of both clouds the verbs are the same."""
+    said = set()
+    for page in site.project.path.glob("docs/cluster-*.md"):
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+            said |= set(block.replace("CLOUD=gcp", "CLOUD=aws").splitlines())
+    assert len(said) > 4
+    assert said <= site.typed
 
 
 def test_an_account_for_prod_alone(site: Site) -> None:

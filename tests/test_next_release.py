@@ -11,6 +11,7 @@ from packaging.specifiers import SpecifierSet
 from scripts.edits import (
     APART,
     CLASHING,
+    CLOUDS,
     WORKING,
     Change,
     Edit,
@@ -76,7 +77,7 @@ def release(template: Path) -> None:
     commit(template, "The next release", tag=NEXT)
 
 
-NAMES = (WORKING, APART, CLASHING, "mode_switched")
+NAMES = (WORKING, APART, CLASHING, CLOUDS, "mode_switched", "clouds_left", "clouds_chosen")
 GROUPS = [group for name, group in groups(HIGH).items() if name in NAMES]
 
 

@@ -6,7 +6,7 @@ from projects import Generated
 
 from scripts import ledger
 from scripts.edits import ANSWERS, APART, CLASHING, EDITS, IN_THE_WAY, LIMITS, WORKING
-from scripts.render import answers, names
+from scripts.render import answers, whole
 from scripts.repository import unmerged
 from scripts.trials import (
     HIGH,
@@ -41,7 +41,7 @@ GROUPS = [
 # with the team's edits in them, and of the oldest in every other flavour.
 LAPTOP = "laptop"
 LIVES = [(release, LAPTOP) for release in ENDS]
-LIVES += [(RELEASES[0], flavour) for flavour in names() if flavour != LAPTOP]
+LIVES += [(RELEASES[0], flavour) for flavour in whole() if flavour != LAPTOP]
 TEXT = (ROOT / PAGE).read_text("utf-8")
 SAID, SHOWN = read(TEXT)
 

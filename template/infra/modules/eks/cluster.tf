@@ -95,12 +95,28 @@ resource "aws_eks_access_policy_association" "admins" {
   }
 }
 
+locals {
+  addons = {
+    before_nodes = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent"]
+    after_nodes  = ["coredns", "aws-ebs-csi-driver", "metrics-server"]
+  }
+}
+
+# Those that AWS gives this version of Kubernetes: else an upgrade would leave them behind.
+data "aws_eks_addon_version" "this" {
+  for_each = toset(flatten(values(local.addons)))
+
+  addon_name         = each.key
+  kubernetes_version = var.kubernetes_version
+}
+
 # Before the nodes: without the network plugin none becomes ready.
 resource "aws_eks_addon" "before_nodes" {
-  for_each = toset(["vpc-cni", "kube-proxy", "eks-pod-identity-agent"])
+  for_each = toset(local.addons.before_nodes)
 
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
+  addon_version               = data.aws_eks_addon_version.this[each.key].version
   resolve_conflicts_on_update = "OVERWRITE"
   # Network policies are the plugin's own; off, a NetworkPolicy would be taken and do nothing.
   configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
@@ -109,10 +125,11 @@ resource "aws_eks_addon" "before_nodes" {
 
 # After the nodes: their pods need one to run on.
 resource "aws_eks_addon" "after_nodes" {
-  for_each = toset(["coredns", "aws-ebs-csi-driver", "metrics-server"])
+  for_each = toset(local.addons.after_nodes)
 
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
+  addon_version               = data.aws_eks_addon_version.this[each.key].version
   resolve_conflicts_on_update = "OVERWRITE"
   tags                        = local.tags
 

@@ -84,3 +84,16 @@ run "what_nobody_asked_for_is_not_made" {
     error_message = "A destroy takes a bucket's content."
   }
 }
+
+run "the_add_ons" {
+  command = plan
+
+  assert {
+    condition     = toset(concat(keys(aws_eks_addon.before_nodes), keys(aws_eks_addon.after_nodes))) == toset(["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "coredns", "aws-ebs-csi-driver", "metrics-server"])
+    error_message = "The cluster lacks an add-on without which nodes or disks do not work."
+  }
+  assert {
+    condition     = alltrue([for addon in merge(aws_eks_addon.before_nodes, aws_eks_addon.after_nodes) : addon.addon_version == "v1.2.3-eksbuild.1"])
+    error_message = "An add-on is not of the version that goes with Kubernetes'."
+  }
+}

@@ -1,5 +1,11 @@
 # What AWS computes, in its own forms: the provider checks ARNs and policies even where it is mocked.
 
+mock_data "aws_eks_addon_version" {
+  defaults = {
+    version = "v1.2.3-eksbuild.1"
+  }
+}
+
 mock_data "aws_caller_identity" {
   defaults = {
     account_id = "123456789012"
