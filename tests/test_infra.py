@@ -268,7 +268,6 @@ def test_what_a_cluster_of_eks_is_given(template: Template, tmp_path: Path) -> N
 def test_clouds_of_an_older_project(draft: Template, tmp_path: Path) -> None:
     """A cloud that is chosen later brings its files, one that is left takes only the platform's."""
     ledger.tag_releases(draft.path)
-    git(draft.path, "tag", HIGH)
     project = draft.project(tmp_path / "project", ref="0.1.0")
     project.update(HIGH)
     assert not (project.path / "infra").exists()

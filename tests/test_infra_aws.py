@@ -170,7 +170,8 @@ def test_what_is_missing_is_named(site: Site, tmp_path: Path) -> None:
     site.make("plan", "CLOUD=aws").failed("backend.hcl is not there", "ENV=bootstrap CLOUD=aws")
     own = site.make("apply", "ENV=bootstrap-prod", "CLOUD=aws")
     own.failed("infra/bootstrap/aws/prod.tfvars is not there", "ENV=bootstrap")
-    site.make("destroy", "ENV=prod", "CLOUD=aws", "NAME=other").failed("NAME=other")
+    site.make("destroy", "ENV=prod", "CLOUD=aws").failed("prod goes by NAME=my-model only")
+    site.make("destroy", "ENV=prod", "CLOUD=aws", "NAME=other", "YES=1").failed("NAME=other")
 
     without = tmp_path / "without"
     without.mkdir()
@@ -289,18 +290,18 @@ def guarded(site: Site) -> None:
     """No plan takes a cluster, pool or bucket away, unless it is told to by name."""
     project, main, values = site.project, f"{NONPROD}/main.tf", f"{NONPROD}/terraform.tfvars"
     nonprod = ("ENV=nonprod", "CLOUD=aws")
-    given = '  network = { services_cidr = "172.21.0.0/20" }\n  deletion_protection ='
-    project.edit(main, "  deletion_protection =", given)
-    for name in ("plan", "apply"):
-        refused = site.make(name, *nonprod, "YES=1").failed("replace the cluster")
-        assert "module.cluster.aws_eks_cluster.this" in refused.err
-    fewer = given.replace(given.splitlines()[0], "  node_pools = { system = { min = 1, max = 2 } }")
-    project.edit(main, given, fewer)
+    kept = "  deletion_protection ="
+    fewer = "  node_pools = { system = { min = 1, max = 2 } }\n"
+    moved = '  network = { services_cidr = "172.21.0.0/20" }\n'
+    project.edit(main, kept, fewer + moved + kept)
+    refused = site.make("apply", *nonprod, "YES=1")
     pool = 'module.cluster.aws_eks_node_group.this["gpu"]'
-    site.make("plan", *nonprod).failed(f"delete the pool {pool}")
+    refused.failed("replace the cluster module.cluster.aws_eks_cluster.this", "nothing was applied")
+    assert f"delete the pool {pool}" in refused.err
+    project.edit(main, moved, "")
     both = f"{pool} {pool.replace('gpu', 'cpu')}"
     site.make("plan", *nonprod, f"ALLOW={both}").succeeded()
-    project.edit(main, fewer, "  deletion_protection =")
+    project.edit(main, fewer, "")
     project.edit(values, 'name   = "my-model"', 'name   = "other"')
     renamed = site.make("plan", *nonprod).failed("replace the cluster", "replace the bucket")
     assert 'aws_s3_bucket.this["model_store"]' in renamed.err
@@ -323,11 +324,13 @@ def taken_down(site: Site) -> None:
     """What is protected stays, a bootstrap under a cluster too; then nothing is left."""
     project, nonprod = site.project, ("ENV=nonprod", "CLOUD=aws")
     before = site.left()
-    site.make("destroy", "ENV=prod", "CLOUD=aws").failed("NAME=my-model")
     site.make("destroy", *nonprod, "YES=1").failed("deletion_protection = false")
     bootstrap = ("ENV=bootstrap", "CLOUD=aws")
     under = site.make("destroy", *bootstrap, "NAME=my-model")
     under.failed("nothing was destroyed", "infra-destroy ENV=nonprod CLOUD=aws` comes first")
+    git(project.path, "mv", "infra/environments/nonprod/aws/backend.hcl", "backend.hcl")
+    site.make("destroy", *bootstrap, "NAME=my-model").failed("force_destroy = true")
+    git(project.path, "mv", "backend.hcl", "infra/environments/nonprod/aws/backend.hcl")
     assert site.left() == before
     for root, line in (
         (NONPROD, "deletion_protection = false"),

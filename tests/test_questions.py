@@ -63,6 +63,7 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "kubeflow_components": [[], ["serving"]],
     "serving_styles": [[]],
+    "cloud_targets": [["aws", "aws"]],
     "extra_steps": [
         "tune", {"tune": 1}, None, 3, [1], [True], [None], [["a"]],
         ["Tune"], [""], ["clean-text"], ["1st"], ["_a"], ["a_"], ["a__b"], ["a b"], ["é"], ["a\n"],
@@ -172,6 +173,7 @@ def test_answers_are_recorded(template: Template, tmp_path: Path) -> None:
         "model_task": "regression",
         "model_framework": "xgboost",
         "extra_steps": ["clean_text", "tune"],
+        "cloud_targets": ["aws"],
         "kubeflow_components": ["pipelines", "serving"],
         "serving_styles": ["batch"],
     }

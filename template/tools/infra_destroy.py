@@ -1,7 +1,7 @@
 """`make infra-destroy`: take down what Terraform made."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -20,8 +20,8 @@ def destroy(
 ) -> None:
     """Show what goes, ask, and destroy it: in prod by the project's name only."""
     root = Root.of(env, cloud)
-    if env != "nonprod" and name and name != project().name:
-        raise ProjectError(f"NAME={name} is not this project: nothing was destroyed")
+    if env != "nonprod" and name != project().name and (name or not sys.stdin.isatty()):
+        refuse(env, name)
     if env in CLUSTERS:
         screen.notice("take the platform down first: its load balancers hold the network back")
     else:
@@ -30,10 +30,11 @@ def destroy(
     try:
         planned = root.plan("-destroy")
         # Before anything goes: halfway, what is protected would be all that is left.
-        if protected := planned.protected():
+        key, held = ("deletion_protection", True) if env in CLUSTERS else ("force_destroy", False)
+        if planned.says(key, held):
             raise ProjectError(
-                f"nothing was destroyed, as it is protected ({', '.join(protected)}): give "
-                f"`deletion_protection = false` in {root.place}/terraform.tfvars, "
+                "nothing was destroyed, as it is protected: give "
+                f"`{key} = {str(not held).lower()}` in {root.place}/{root.values.name}, "
                 f"`make infra-apply ENV={env} CLOUD={root.cloud}`, then again"
             )
         confirm(root, name, yes=yes)
@@ -68,10 +69,15 @@ def confirm(root: Root, name: str, *, yes: bool) -> None:
             raise ProjectError("nothing was destroyed")
         return
     wanted = project().name
-    if not name and sys.stdin.isatty():
-        name = typer.prompt(f"To destroy all of {root.place}, type {wanted}")
-    if name != wanted:
-        raise ProjectError(f"nothing was destroyed: {root.env} goes by NAME={wanted} only")
+    typed = name or typer.prompt(f"To destroy all of {root.place}, type {wanted}")
+    if typed != wanted:
+        refuse(root.env, typed)
+
+
+def refuse(env: str, name: str) -> NoReturn:
+    """Say by which name it goes."""
+    said = f"NAME={name} is not this project, and " if name else ""
+    raise ProjectError(f"nothing was destroyed: {said}{env} goes by NAME={project().name} only")
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ class Root:
 
     @property
     def values(self) -> Path:
-        """What is different in a bootstrap that one cluster has for itself."""
-        return self.folder / f"{self.own}.tfvars"
+        """The team's values; of a bootstrap for one cluster, what is different in it."""
+        return self.folder / f"{self.own or 'terraform'}.tfvars"
 
     @property
     def bootstraps(self) -> list[str]:
@@ -205,16 +205,14 @@ class Plan:
         """Whether nothing happens."""
         return not any(self.changes())
 
-    def protected(self) -> list[str]:
-        """The addresses of what this plan takes away and the cloud refuses to delete."""
-        if self.content.get("variables", {}).get("deletion_protection", {}).get("value"):
-            return ["deletion_protection"]
-        return [
-            change["address"]
+    def says(self, key: str, value: bool) -> bool:
+        """Whether an input has this value, or anything has that the plan takes away."""
+        given = self.content.get("variables", {}).get(key, {})
+        return given.get("value") is value or any(
+            (change["change"]["before"] or {}).get(key) is value
             for change in self.content.get("resource_changes", [])
             if "delete" in change["change"]["actions"]
-            and (change["change"]["before"] or {}).get("deletion_protection")
-        ]
+        )
 
     def guard(self, allowed: list[str]) -> None:
         """Refuse to take away what holds work or data.
