@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -261,6 +262,53 @@ def test_an_image_that_is_not_there(site: Site) -> None:
     site.make("release", "ENV=dev").failed("registry.invalid", "cannot be reached")
     site.configure("dev", registry="no.duck:s/team")
     site.make("release", "ENV=dev").failed("no.duck:s")
+
+
+@LAPTOP
+def test_what_is_released_is_kept(site: Site) -> None:
+    """Where Terraform's registries clean up, the released image has a tag that they keep."""
+    (site.project.path / "infra/modules").mkdir(parents=True)
+    digest = site.push()
+    site.release("dev")
+    site.retrain(2.0)
+    site.release("dev")
+    tag = f"released-{digest.partition(':')[2][:16]}"
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    url = f"http://{site.registry}/v2/{REPOSITORY}/manifests/{tag}"
+    request = urllib.request.Request(url, headers={"Accept": kind})
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        assert engine.sha256(answer.read()) == digest
+
+
+class ReadOnly(engine.Refusing):
+    """A registry that has one image, and takes no tag."""
+
+    def do_GET(self) -> None:  # noqa: N802
+        """Answer with the image, by its digest."""
+        self.send_response(404 if "released-" in self.path else 200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def do_PUT(self) -> None:  # noqa: N802
+        """Refuse a tag."""
+        self.send_response(403)
+        self.end_headers()
+
+
+@LAPTOP
+def test_a_registry_that_takes_no_tag(site: Site) -> None:
+    with engine.served(ReadOnly) as address:
+        code = f"""
+from runtime.errors import ProjectError
+from tools import published
+try:
+    published.keep("{address}/team/x@sha256:{"0" * 64}")
+except ProjectError as error:
+    print(error)
+"""
+        said = site.project.python(code).succeeded().out
+    assert f"the registry {address} refuses {address}/team/x:released-{'0' * 16} (403)" in said
+    assert "as somebody who may tag there" in said
 
 
 @LAPTOP

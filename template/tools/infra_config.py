@@ -98,8 +98,14 @@ def written(text: str, values: Mapping[str, str], pool: Mapping[str, Any]) -> st
     """The text of an environment's file with these values, and all else as it stands.
 
     What `every_step` says of nodes already is the team's, and stays.
+
+    Raises:
+        ProjectError: it cannot be edited by lines.
     """
+    text = text if text.endswith("\n") else f"{text}\n"
     document = yaml.compose(text)
+    if document.flow_style:
+        raise ProjectError(f"{FOLDER} is not a key to a line, and stays as it is: write it so")
     nodes = {key.value: value for key, value in document.value}
     edits = [edit(nodes.get(key), key, json.dumps(value), text) for key, value in values.items()]
     steps = nodes.get("every_step")
@@ -108,10 +114,10 @@ def written(text: str, values: Mapping[str, str], pool: Mapping[str, Any]) -> st
         edits.append((len(text), len(text), f"every_step:\n{lines}" if lines else ""))
     elif isinstance(steps, yaml.MappingNode) and not steps.flow_style:
         start = steps.start_mark
-        known = {key.value for key, _ in steps.value}
-        missing = {key: flow(value) for key, value in pool.items() if not known & set(pool)}
-        lines = "".join(f"{key}: {value}\n{' ' * start.column}" for key, value in missing.items())
-        edits.append((start.index, start.index, lines))
+        if not {"node_selector", "tolerations"} & {key.value for key, _ in steps.value}:
+            indent = " " * start.column
+            lines = "".join(f"{key}: {flow(value)}\n{indent}" for key, value in pool.items())
+            edits.append((start.index, start.index, lines))
     for start, end, new in sorted(edits, reverse=True, key=lambda each: each[:2]):
         text = text[:start] + new + text[end:]
     return text

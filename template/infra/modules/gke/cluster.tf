@@ -4,7 +4,8 @@ resource "google_container_cluster" "this" {
   name     = local.full_name
   location = var.region
   # All of the region's control planes, and nodes in these zones.
-  node_locations      = var.zones
+  node_locations = var.zones
+  # The least: the channel upgrades by itself beyond it, and nothing is downgraded.
   min_master_version  = var.kubernetes_version
   deletion_protection = var.deletion_protection
   resource_labels     = local.labels
@@ -69,7 +70,7 @@ resource "google_container_cluster" "this" {
   }
 
   maintenance_policy {
-    # Sunday night, in UTC: training runs for hours, and a drained node ends it.
+    # Weekend nights, in UTC: training runs for hours, and a drained node ends it.
     recurring_window {
       start_time = "2026-01-04T01:00:00Z"
       end_time   = "2026-01-04T07:00:00Z"
@@ -124,12 +125,8 @@ resource "google_container_cluster" "this" {
   }
 
   lifecycle {
-    ignore_changes = [
-      # Of the pool that is gone.
-      node_config,
-      # The channel upgrades by itself, beyond what is asked for here.
-      min_master_version,
-    ]
+    # Of the pool that is gone.
+    ignore_changes = [node_config]
   }
 
   depends_on = [google_kms_crypto_key_iam_member.services]
