@@ -186,22 +186,35 @@ def test_module(module: str, modules: Path) -> None:
 
 
 @pytest.mark.terraform
-@pytest.mark.parametrize("flavour", [n for n in names() if answers(n).get("cloud_targets")])
-def test_roots(flavour: str, template: Template, tmp_path: Path) -> None:
-    """A project has the roots of its clouds and no other; each is valid."""
-    project = template.render(tmp_path / "project", **answers(flavour))
-    chosen = answers(flavour)["cloud_targets"]
-    roots = sorted(path.parent for path in project.glob("infra/*/**/versions.tf"))
-    roots = [root for root in roots if "modules" not in root.parts]
-    assert sorted({root.name for root in roots}) == sorted(chosen)
-    assert len(roots) == 3 * len(chosen)
+def test_roots(template: Template, tmp_path: Path) -> None:
+    """A project has the roots of its clouds and no other; each is valid, in every flavour."""
+    flavours = {name: answers(name)["cloud_targets"] for name in names() if on_a_cloud(name)}
+    assert sorted(flavours.values()) == [["aws"], ["gcp"], ["gcp", "aws"]]
+    trees = {}
+    for flavour, clouds in flavours.items():
+        project = template.render(tmp_path / flavour, **answers(flavour))
+        files = [path for path in project.rglob("infra/**/*") if path.is_file()]
+        trees[flavour] = {path.relative_to(project): path.read_bytes() for path in files}
+        roots = {path.parent for path in trees[flavour] if path.name == "terraform.tfvars"}
+        assert {root.name for root in roots} == set(clouds)
+        assert len(roots) == 3 * len(clouds)
+    # What holds for both clouds together holds for each.
+    both = trees.pop("multi-cloud")
+    assert all(tree.items() <= both.items() for tree in trees.values())
+    assert both.keys() == set().union(*trees.values())
+    project = tmp_path / "multi-cloud"
     assert terraform(project / "infra", "fmt", "-check", "-recursive").returncode == 0
-    for root in roots:
-        done = terraform(root, "init", "-backend=false", "-input=false", "-no-color")
+    for root in {path.parent for path in both if path.name == "terraform.tfvars"}:
+        done = terraform(project / root, "init", "-backend=false", "-input=false", "-no-color")
         if done.returncode != 0:
             missing(f"Terraform's providers cannot be had: {done.stderr}")
-        done = terraform(root, "validate", "-no-color")
+        done = terraform(project / root, "validate", "-no-color")
         assert done.returncode == 0, f"{root}: {done.stderr}"
+
+
+def on_a_cloud(flavour: str) -> bool:
+    """Tell whether a flavour has a cluster made."""
+    return bool(answers(flavour).get("cloud_targets"))
 
 
 def test_no_cloud_no_terraform(default_project: Path) -> None:
