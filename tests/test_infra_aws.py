@@ -370,6 +370,8 @@ def test_an_account_for_prod_alone(site: Site) -> None:
     assert not (places / "nonprod/aws/backend.hcl").exists()
     plan = site.make("plan", "ENV=bootstrap", "CLOUD=aws").succeeded()
     assert "0 to change, 0 to destroy" in plan.out
+    (values.parent / "nonprod.tfvars").touch()
+    site.make("plan", "ENV=bootstrap", "CLOUD=aws").failed("ENV=bootstrap is for no cluster")
     site.project.edit("infra/bootstrap/aws/prod.tfvars", "us-west-2", "mars")
     site.make("plan", "ENV=bootstrap-prod", "CLOUD=aws").failed("region: write it as in us-east-1")
 

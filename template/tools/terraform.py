@@ -23,6 +23,7 @@ OLDEST = (1, 11)
 # Whoever is at work meanwhile will be for minutes: better told at once who it is.
 LOCK = "-lock-timeout=5s"
 PLAN = "infra.plan"
+ENVIRONMENTS = ROOT / "infra" / "environments"
 GUARDED = {
     "aws_eks_cluster": "the cluster",
     "aws_eks_node_group": "the pool",
@@ -35,7 +36,9 @@ GUARDED = {
 }
 """What holds work or data: no plan takes it away unless it is told to, by address."""
 NO_CREDENTIALS = {
-    "aws": re.compile(r"no valid credential|failed to refresh cached credentials", re.IGNORECASE),
+    "aws": re.compile(
+        r"no valid credential|failed to refresh cached credentials|ExpiredToken", re.IGNORECASE
+    ),
     "gcp": re.compile(r"could not find default credentials|no credentials loaded", re.IGNORECASE),
 }
 LOGIN = {
@@ -82,14 +85,19 @@ class Root:
         cloud = cloud or clouds[0]
         if cloud not in clouds:
             raise ProjectError(f"CLOUD={cloud} is not among this project's: {', '.join(clouds)}")
-        name = f"infra/{BOOTSTRAP}" if kind == BOOTSTRAP else f"infra/environments/{env}"
-        root = cls(env, cloud, ROOT / name / cloud, own)
+        parent = ROOT / "infra" / BOOTSTRAP if kind == BOOTSTRAP else ENVIRONMENTS / env
+        root = cls(env, cloud, parent / cloud, own)
         if not root.folder.is_dir():
             raise ProjectError(f"{root.place} is not there: restore it from git")
         if own and not root.values.is_file():
             raise ProjectError(
                 f"{root.place}/{own}.tfvars is not there, which says where {own} has an account or "
                 f"a project of its own: write it, or use ENV={BOOTSTRAP}"
+            )
+        if kind == BOOTSTRAP and not root.bootstraps:
+            raise ProjectError(
+                f"ENV={env} is for no cluster: each has a bootstrap of its own, such as "
+                f"ENV={BOOTSTRAP}-prod, or its folder in infra/environments is gone"
             )
         return root
 
@@ -110,9 +118,10 @@ class Root:
 
     @property
     def bootstraps(self) -> list[str]:
-        """The clusters that a bootstrap is for: all that have none for themselves."""
-        shared = [name for name in CLUSTERS if not (self.folder / f"{name}.tfvars").is_file()]
-        return [self.own] if self.own else shared
+        """The clusters that a bootstrap is for: all there are that have none for themselves."""
+        there = [name for name in CLUSTERS if (ENVIRONMENTS / name / self.cloud).is_dir()]
+        shared = [name for name in there if not (self.folder / f"{name}.tfvars").is_file()]
+        return [name for name in there if name == self.own] if self.own else shared
 
     def prepare(self) -> None:
         """Get the providers and, of a cluster, the state's place."""
