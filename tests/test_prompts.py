@@ -70,6 +70,8 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
     child.send(DOWN + ENTER)
     child.expect("Which library")
     child.send(DOWN + ENTER)
+    child.expect("Which clouds")
+    child.send(DOWN + " " + ENTER)
     child.expect("Which components")
     child.send(DOWN + " " + ENTER)
     child.expect("cd .*project")
@@ -84,6 +86,7 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
         "model_task": "regression",
         "model_framework": "xgboost",
         "extra_steps": [],
+        "cloud_targets": ["aws"],
         "kubeflow_components": ["pipelines"],
         "package_name": "duck_counter",
     }
@@ -99,6 +102,7 @@ def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
         "owns",
         "kind of prediction",
         "library",
+        "clouds",
         "components",
         "asked",
         "run the model server",
@@ -121,7 +125,7 @@ def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
 def test_an_answer_that_another_one_rules_out(start: Start, tmp_path: Path) -> None:
     """What does not go together is not accepted, and can be mended at once."""
     child = start()
-    for question in ("called", "one sentence", "owns", "kind of prediction", "library"):
+    for question in ("called", "one sentence", "owns", "kind of prediction", "library", "clouds"):
         child.expect(question)
         child.send(ENTER)
     child.expect("Which components")
