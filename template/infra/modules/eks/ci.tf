@@ -25,13 +25,15 @@ data "aws_iam_policy_document" "assumed_by_ci" {
       variable = "${local.github}:repository_id"
       values   = [each.value.repository_id]
     }
+    # Of the token's claims STS looks at some only: not at repository_owner_id, with which nobody
+    # would ever be let in. A repository keeps its own number under another owner.
     condition {
       test     = "StringEquals"
-      variable = "${local.github}:repository_owner_id"
-      values   = [each.value.repository_owner_id]
+      variable = "${local.github}:environment"
+      values   = each.value.environments
     }
     condition {
-      # The repository is told by its numbers above; its name, which the subject begins with, can
+      # The repository is told by its number above; its name, which the subject begins with, can
       # change hands. AWS wants the subject to be looked at.
       test     = "StringLike"
       variable = "${local.github}:sub"

@@ -83,6 +83,13 @@ run "identities" {
     error_message = "Any repository may push."
   }
   assert {
+    # A claim that STS does not look at lets nobody in.
+    condition = toset(flatten([for statement in data.aws_iam_policy_document.assumed_by_ci["ci"].statement : [
+      for condition in statement.condition : trimprefix(condition.variable, "token.actions.githubusercontent.com:")
+    ]])) == toset(["aud", "environment", "repository_id", "sub"])
+    error_message = "Nobody can be CI, or others can."
+  }
+  assert {
     condition     = output.workload_identities["pipelines"].namespace == "kubeflow" && output.ci.identity != ""
     error_message = "The outputs do not have the identities."
   }
