@@ -31,6 +31,7 @@ def combinations() -> list[Any]:
     for values in itertools.product(*choices.values()):
         answers = dict(zip(choices, values, strict=True))
         if answers.pop("parts") == "all":
+            answers["cloud_targets"] = ["gcp", "aws"]
             several = ["training"] if answers["model_framework"] == "xgboost" else []
             answers["kubeflow_components"] = [
                 "pipelines",
