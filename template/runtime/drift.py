@@ -145,7 +145,7 @@ def kolmogorov_smirnov(before: Counts, now: Counts) -> tuple[float, float]:
     n, m = int(before.sum()), int(now.sum())
     gaps = np.abs(np.cumsum(before) / n - np.cumsum(now) / m)
     distance = float(gaps.max())
-    return distance, float(stats.kstwo.sf(distance, round(n * m / (n + m))))
+    return distance, float(stats.kstwo.sf(distance, max(1, round(n * m / (n + m)))))
 
 
 def chi_squared(before: Counts, now: Counts) -> tuple[float, float, int]:
@@ -262,7 +262,9 @@ def _verdict(
         return "unknown", "the data have no such column"
     if tally.reference.rows < LEAST:
         return "unknown", f"the reference has {tally.reference.rows} rows, {LEAST} are needed"
-    if not sum(column.counts) and int(tally.counts[name].sum()) < LEAST:
+    if present < LEAST:
+        return "unknown", f"{present} rows, {LEAST} are needed"
+    if not sum(column.counts) and not tally.counts[name].any():
         return "steady", "nothing but missing values, as before"
     needed = max((test.needed for test, _ in tests), default=LEAST)
     rows = min((test.rows for test, _ in tests), default=present)

@@ -193,6 +193,9 @@ def _number(value: Any) -> float:
 
 def _categories(column: "pd.Series[Any]") -> "pd.Series[int]":
     """How many there are of each value as text; the most frequent first, then by the alphabet."""
-    texts = column.dropna().astype(object).map(str)
-    found = texts.groupby(texts, observed=True).size()
+    if column.dtype == object:
+        # Before they are counted: 1 and True are equal, and not the same text.
+        column = column.dropna().map(str)
+    found = column.value_counts(sort=False)
+    found = found[found > 0].groupby(found.index[found > 0].map(str)).sum()
     return found.sort_values(ascending=False, kind="stable")
