@@ -16,8 +16,8 @@ from scripts.repository import ROOT
 
 sys.path.append(str(Path(ROOT) / "template"))
 
-from runtime.drift import Drift, DriftSettings, compare  # noqa: E402
-from runtime.reference import Reference, Tally  # noqa: E402
+from runtime.drift import Drift, DriftSettings, compare
+from runtime.reference import Reference, Tally
 
 PAGE = "docs/reference/drift.md"
 SEED = 7
@@ -80,7 +80,10 @@ def alarms(seed: int, samples: int, rows: int, settings: DriftSettings) -> Alarm
 
 def power(seed: int, samples: int, rows: int, shift: float, settings: DriftSettings) -> float:
     """Give the share of tables in which the shifted column, one of ten, was found."""
-    found = [drift.columns[0].state == "drift" for drift in compared(seed, samples, rows, shift, settings)]
+    found = [
+        drift.columns[0].state == "drift"
+        for drift in compared(seed, samples, rows, shift, settings)
+    ]
     return sum(found) / len(found)
 
 
@@ -90,15 +93,15 @@ def page() -> str:
     lines = [
         "# How often drift is alarmed, and found",
         "",
-        f"Simulated by `make drift-table` with the defaults of `config/monitoring.yaml`: `alpha` "
-        f"{settings.alpha}, `distance` {settings.distance}. A table has ten columns: normal, skewed, "
-        "counts, gaps, categories, truth values, a constant; some go together. Each is compared with "
-        f"a reference of its own, of {REFERENCE_ROWS:,} rows.",
+        "Simulated by `make drift-table` with the defaults of `config/monitoring.yaml`: `alpha` "
+        f"{settings.alpha}, `distance` {settings.distance}. A table has ten columns: normal, "
+        "skewed, counts, gaps, categories, truth values, a constant; some go together. Each is "
+        f"compared with a reference of its own, of {REFERENCE_ROWS:,} rows.",
         "",
         "## Nothing has changed",
         "",
-        f"{UNSHIFTED:,} tables of each size. At most {settings.alpha:.0%} of them may be significant; "
-        "alarmed are those where the distance matters too.",
+        f"{UNSHIFTED:,} tables of each size. At most {settings.alpha:.0%} of them may be "
+        "significant; alarmed are those where the distance matters too.",
         "",
         "| rows | significant | alarmed |",
         "|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""Drift is what scipy and the literature say it is, seldom alarmed falsely, and found when there."""
+"""Drift is what scipy and the literature say, seldom alarmed falsely, and found when there."""
 
 import json
 import math
