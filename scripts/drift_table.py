@@ -84,7 +84,7 @@ def power(seed: int, samples: int, rows: int, shift: float, settings: DriftSetti
         drift.columns[0].state == "drift"
         for drift in compared(seed, samples, rows, shift, settings)
     ]
-    return sum(found) / len(found)
+    return float(sum(found) / samples)
 
 
 def page() -> str:

@@ -80,5 +80,7 @@ def _parts(source: Any, columns: list[str] | None, rows: int) -> Iterator[pd.Dat
     with ParquetFile(source) as table:
         known = table.schema_arrow.names
         wanted = None if columns is None else [name for name in columns if name in known]
-        for batch in table.iter_batches(batch_size=rows, columns=wanted):
-            yield batch.to_pandas()
+        # Over all groups at once, PyArrow keeps what it has read.
+        for group in range(table.num_row_groups):
+            for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted):
+                yield batch.to_pandas()
