@@ -70,11 +70,11 @@ def repository_problems(project: Path, branch: str) -> list[str]:
     status = git(project, "status", "--porcelain", "-z", "--no-renames").split("\0")
     if changed := [entry[3:] for entry in status if entry]:
         found.append(f"Not committed: {some(changed)}. Commit or stash first.")
-    odd = [path for path in paths(project, "ls-files", "-z") if not is_text(path)]
-    if odd:
+    # One entry a file: a letter, a blank, the path.
+    listed = git(project, "ls-files", "-v", "-z").split("\0")
+    if odd := [entry[2:] for entry in listed if not is_text(entry)]:
         found.append(f"Copier cannot read names that are not in UTF-8: {some(odd)}. Rename them.")
     # Lower case: assumed to be unchanged. S: skipped, of which a sparse checkout has none on disk.
-    listed = git(project, "ls-files", "-v", "-z").split("\0")
     unseen = [entry[2:] for entry in listed if entry[:1].islower() or entry[:1] == "S"]
     if hidden := [path for path in unseen if (project / path).exists()]:
         found.append(

@@ -103,8 +103,10 @@ class Figure:
 
 
 def environment() -> Mapping[str, str]:
-    """Give the environment of every measured command: a user's, who keeps bytecode and has uv."""
+    """Give the environment of every measured command: a user's, whom git knows, who has uv."""
     kept = {k: v for k, v in surroundings().items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for who in ("AUTHOR", "COMMITTER"):
+        kept |= {f"GIT_{who}_NAME": "Bench", f"GIT_{who}_EMAIL": "bench@example.com"}
     if "UV" in kept:
         kept["PATH"] = os.pathsep.join([str(Path(kept["UV"]).parent), kept["PATH"]])
     return kept
@@ -242,8 +244,6 @@ def update(project: Path, folder: Path, rounds: int) -> Figure:
     template = folder / "releases"
     git(folder, "clone", "--quiet", str(ROOT), str(template))
     git(template, "tag", "99998.0.0")
-    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.com")):
-        git(project, "config", key, value)
     answers = project / ".copier-answers.yml"
     text = re.sub(r"_src_path: .*", f"_src_path: {template}", answers.read_text("utf-8"))
     answers.write_text(re.sub(r"_commit: .*", "_commit: 99998.0.0", text), encoding="utf-8")

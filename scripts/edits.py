@@ -466,7 +466,7 @@ def notebook(work: Work) -> None:
 @edit(WORKING, releases=">=0.2")
 def predictor(work: Work) -> None:
     """What the model server answers, changed."""
-    work.edit("serving/predictor.py", appended("# Ours\n"))
+    work.edit("serving/predictor.py", appended("\n\n# Ours\n"))
 
 
 @edit(WORKING, releases=">=0.5")

@@ -27,7 +27,7 @@ from rich.table import Table
 from scripts import ledger, screen
 from scripts.edits import Edit
 from scripts.ledger import Release
-from scripts.repository import ROOT, git, no_settings
+from scripts.repository import ROOT, git, no_settings, unmerged
 from scripts.screen import Refused
 from scripts.trials import (
     HIGH,
@@ -40,7 +40,6 @@ from scripts.trials import (
     groups,
     offer,
     tree,
-    unmerged,
 )
 
 MOST = 6

@@ -22,7 +22,7 @@ from packaging.version import Version
 from scripts import ledger
 from scripts.fleet_members import Member, one_line, stopped
 from scripts.ledger import Release
-from scripts.repository import git, surroundings
+from scripts.repository import git, surroundings, unmerged
 from scripts.screen import Refused
 
 ANSWERS = ".copier-answers*.yml"
@@ -225,7 +225,7 @@ def look(member: Member, to: Target, result: Result) -> Origin:
     here = git(project, "branch", "--show-current")
     committed = on_branch(project, "HEAD", made.answers_file)
     if here == to.branch and made.release == to.version != committed:
-        result.release, result.conflicts = committed, unmerged(project)
+        result.release, result.conflicts = committed, sorted(unmerged(project))
         what = "resolve the conflicts" if result.conflicts else "it is not committed"
         result.end(State.CONFLICT, f"On {to.branch} in {project}: {what}, test, commit.")
     elif not result.behind:
@@ -292,12 +292,6 @@ def on_branch(project: Path, branch: str, answers_file: str) -> str:
         return str(answers["_commit"])
     except (Refused, yaml.YAMLError, KeyError, TypeError):
         return ""
-
-
-def unmerged(project: Path) -> list[str]:
-    """List the project's files with conflicts."""
-    entries = git(project, "ls-files", "-z", "--unmerged", "--", ".").split("\0")
-    return sorted({entry.partition("\t")[2] for entry in entries if entry})
 
 
 def look_ahead(member: Member, to: Target, result: Result) -> None:

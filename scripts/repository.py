@@ -40,6 +40,12 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def unmerged(folder: Path) -> set[str]:
+    """List the files of a folder in which git knows of a conflict."""
+    entries = git(folder, "ls-files", "-z", "--unmerged").split("\0")
+    return {entry.partition("\t")[2] for entry in entries if entry}
+
+
 def surroundings() -> Mapping[str, str]:
     """Give the environment for another repository's commands: nothing in it points to this one."""
     kept = {name: value for name, value in os.environ.items() if not OURS.match(name)}

@@ -33,7 +33,7 @@ from scripts.edits import (
     describe,
     state,
 )
-from scripts.repository import ROOT, git
+from scripts.repository import ROOT, git, unmerged
 
 HIGH = "999.0.0"
 """The tag of the checkout: newer than any release, so that every file of it has arrived."""
@@ -362,12 +362,6 @@ def replayed(changes: list[Blended], file: Path) -> str:
         return f"{file.name} with the team's change, which is impossible: {error}"
     executable = any(blended.executable for blended in changes)
     return describe(content, executable=executable or os.access(file, os.X_OK))
-
-
-def unmerged(project: Path) -> set[str]:
-    """List the files in which git knows of a conflict."""
-    entries = git(project, "ls-files", "-z", "--unmerged").split("\0")
-    return {entry.partition("\t")[2] for entry in entries if entry}
 
 
 def differences(expected: Tree, found: Tree, but: Iterable[str] = ()) -> list[str]:

@@ -85,16 +85,6 @@ def test_it_is_a_component_of_an_overlay(template: Template, tmp_path: Path) -> 
         assert selector.items() <= pod["metadata"]["labels"].items()
 
 
-def test_monitoring_needs_a_server(template: Template, tmp_path: Path) -> None:
-    """Without one there is nothing to watch, and nothing of it is generated."""
-    parts = ["pipelines", "serving", "monitoring"]
-    project = template.render(
-        tmp_path / "project", kubeflow_components=parts, serving_styles=["batch"]
-    )
-    assert not (project / "platform/payloads").exists()
-    assert "payloads:" not in (project / "Makefile").read_text("utf-8")
-
-
 @pytest.fixture
 def project(
     request: pytest.FixtureRequest, template: Template, copie_session: Copie

@@ -228,7 +228,7 @@ def test_out_of_order(site: Site) -> None:
     head = site.head
     site.make("release", "ENV=prod").failed("staging", "ENV=staging` comes first")
     site.make("release", "ENV=staging").failed("dev", "ENV=dev` comes first")
-    site.make("release", "ENV=dev", "RUN=nothing").failed("nothing", trained(site.project))
+    site.make("release", "ENV=dev", "RUN=nothing").failed("RUN='nothing'", "registered model")
     site.make("release", "ENV=dev", "RUN=../x").failed("../x")
     folder = site.project.path / "artifacts/runs/29991231-000000-000"
     folder.mkdir()
@@ -508,7 +508,7 @@ def test_a_registry_with_a_login(site: Site, tmp_path: Path) -> None:
 def test_nothing_is_served(site: Site) -> None:
     """Without serving a release is a model in git, and its deployment the champion of the store."""
     model = trained(site.project)
-    site.make("release", "ENV=dev").succeeded()
+    site.make("release", "ENV=dev", f"RUN={model}").succeeded()
     file = site.project.path / "config/releases/dev.yaml"
     data: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))["data"]
     assert data["model"] == model

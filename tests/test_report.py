@@ -295,7 +295,8 @@ def test_runs_side_by_side(project: Generated, chromium: Browser) -> None:
     done = project.make("compare", "JSON=1", f"SORT={metric}").succeeded()
     told = json.loads(done.out)
     assert len(told["runs"]) == len(made) + real
-    assert told["differing"] == ["ingest.test_fraction", "train.seed"]
+    # Those of other tests may differ in more.
+    assert {"ingest.test_fraction", "train.seed"} <= {*told["differing"]}
     assert next(iter(told["metrics"])) == metric
     values = [run["metrics"][metric] for run in told["runs"]]
     assert values == sorted(values, reverse=not told["metrics"][metric]["lower_is_better"])

@@ -104,8 +104,8 @@ def test_release(project: Generated) -> None:
     assert project.states["train"] == "cached"
     assert project.states["evaluate"] == "ran"
     assert project.last_run["champion"].startswith(model)
-    project.make("release", "RUN=nothing").failed("nothing", model)
-    project.make("release", "RUN=../x").failed("../x", model)
+    for name in ("nothing", "../x"):
+        project.make("release", f"RUN={name}").failed(f"RUN={name!r}", "registered model")
     project.make("release", "ENV=prd").failed("prd", "local")
 
 

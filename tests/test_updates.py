@@ -7,6 +7,7 @@ from projects import Generated
 from scripts import ledger
 from scripts.edits import ANSWERS, APART, CLASHING, EDITS, IN_THE_WAY, LIMITS, WORKING
 from scripts.render import answers, names
+from scripts.repository import unmerged
 from scripts.trials import (
     HIGH,
     OWNED,
@@ -17,7 +18,6 @@ from scripts.trials import (
     differences,
     groups,
     tree,
-    unmerged,
 )
 from scripts.updates import PAGE, WORDS, page, read, word
 

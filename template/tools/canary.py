@@ -30,7 +30,7 @@ def canary(
             "it, 0 aborts"
         )
     file = overlays.path(env) / "inference-service.yaml"
-    where = f"serving/deploy/overlays/{env}/{file.name}"
+    where = overlays.file(env, file.name)
     text = file.read_text() if file.exists() else ""
     changed = written(text, percent)
     if changed is None:

@@ -43,7 +43,7 @@ def deploy(
 
     service = overlays.Served.of(objects, env)
     share = service.service["spec"]["predictor"].get("canaryTrafficPercent", ALL)
-    cluster = smoke.cluster_of(service)
+    cluster = service.cluster
     deadline = time.monotonic() + wait
     apply(cluster, objects)
     try:

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from tools import overlays, screen
-from tools.access import Cluster
 from tools.project import project
 
 
@@ -13,11 +12,10 @@ def diff(
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "dev",
 ) -> None:
     """Compare what is released, and how it is served, with what the cluster has."""
-    context = project().environment(env).context
+    # A name that is none is said before an overlay is looked for.
+    project().environment(env)
     objects = overlays.manifests(env)
-    namespace = overlays.Served.of(objects, env).namespace
-    file = f"serving/deploy/overlays/{env}/kustomization.yaml"
-    cluster = Cluster(env, context, namespace, namespace_in=file)
+    cluster = overlays.Served.of(objects, env).cluster
     with screen.console.status("Asking the cluster"):
         # First something small: kubectl asks a cluster that does not answer again and again.
         cluster.ask("get", "--raw=/version")
@@ -25,7 +23,9 @@ def diff(
         how = ("--server-side", f"--field-manager={project().name}")
         change = cluster.ask("diff", *how, "--filename=-", objects=objects, good=(0, 1))
     if not change:
-        screen.what_next(f"Nothing to do: namespace {namespace} has what is released in {env}.")
+        screen.what_next(
+            f"Nothing to do: namespace {cluster.namespace} has what is released in {env}."
+        )
         return
     screen.console.out(change, highlight=False)
     screen.what_next(f"`make deploy ENV={env}` makes it so.")

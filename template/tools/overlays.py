@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from runtime.errors import ProjectError
 from tools import screen
-from tools.access import kubectl
+from tools.access import Cluster, kubectl
 from tools.project import ROOT, project
 
 DEPLOY = ROOT / "serving" / "deploy"
@@ -81,6 +82,19 @@ def manifests(env: str) -> str:
     return text
 
 
+def manifest(data: Mapping[str, str]) -> Object:
+    """A release as kustomize reads it: an object that never reaches a cluster."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "release",
+            "annotations": {"config.kubernetes.io/local-config": "true"},
+        },
+        "data": data,
+    }
+
+
 @dataclass(frozen=True)
 class Served:
     """The InferenceService of an environment, as the cluster gets it."""
@@ -99,7 +113,7 @@ class Served:
             if (each["kind"], each["metadata"]["name"]) == ("InferenceService", project().name):
                 return cls(env, each)
         raise ProjectError(
-            f"{_file(env)}: without `../../base` among the resources, no InferenceService "
+            f"{file(env)}: without `../../base` among the resources, no InferenceService "
             f"{project().name!r} is made"
         )
 
@@ -108,6 +122,12 @@ class Served:
         """Where it is on the cluster; empty if the overlay does not say."""
         namespace: str = self.service["metadata"].get("namespace", "")
         return namespace
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where it is served: the environment's cluster, and the namespace on it."""
+        context = project().environment(self.env).context
+        return Cluster(self.env, context, self.namespace, namespace_in=file(self.env))
 
     @property
     def mode(self) -> str:
@@ -128,18 +148,18 @@ class Served:
     def _check_place(self) -> None:
         if not self.namespace:
             raise ProjectError(
-                f"{_file(self.env)}: add `namespace:`, where the model is served on the cluster"
+                f"{file(self.env)}: add `namespace:`, where the model is served on the cluster"
             )
         label = f"{project().name}{BETWEEN}{self.namespace}"
         if len(label) > LABEL:
             raise ProjectError(
-                f"{_file(self.env)}: the namespace {self.namespace!r} is {len(label) - LABEL} "
+                f"{file(self.env)}: the namespace {self.namespace!r} is {len(label) - LABEL} "
                 f"characters too long: KServe makes a host's name of {label!r}, of {LABEL} at most"
             )
 
     def _check_mode(self) -> None:
         predictor = self.service["spec"]["predictor"]
-        where = _file(self.env, "inference-service.yaml")
+        where = file(self.env, "inference-service.yaml")
         if self.mode not in METRICS:
             modes = " or ".join(METRICS)
             raise ProjectError(f"{where}: {MODE} must be {modes}, not {self.mode!r}")
@@ -185,7 +205,7 @@ class Served:
         for key, value in found.items():
             if value != release.get(key):
                 raise ProjectError(
-                    f"{_file(self.env)}: {key} is {value!r}, not {release.get(key)!r} as in "
+                    f"{file(self.env)}: {key} is {value!r}, not {release.get(key)!r} as in "
                     f"{RELEASE}: take it out of the patches, and keep `../../release` among the "
                     "components"
                 )
@@ -216,7 +236,7 @@ def check() -> None:
     for (_, namespace), envs in places.items():
         if len(envs) > 1:
             raise ProjectError(
-                f"{_file(envs[-1])}: {' and '.join(envs)} are one namespace, {namespace!r}, of one "
+                f"{file(envs[-1])}: {' and '.join(envs)} are one namespace, {namespace!r}, of one "
                 "cluster, and so one model: give each its own, or its own `context` in "
                 "config/environments"
             )
@@ -226,24 +246,15 @@ def _built(folder: Path, env: str) -> str:
     done = kubectl("kustomize", str(folder))
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ")
-        raise ProjectError(f"{_file(env)} cannot be built: {reason}")
+        raise ProjectError(f"{file(env)} cannot be built: {reason}")
     return done.stdout
 
 
 def _imagined(env: str) -> str:
-    content = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": "release",
-            "annotations": {"config.kubernetes.io/local-config": "true"},
-        },
-        "data": NOTHING,
-    }
     with tempfile.TemporaryDirectory() as name:
         copy = shutil.copytree(DEPLOY, Path(name).resolve() / "deploy")
         folder = copy / "overlays" / env
-        (folder / RELEASE).write_text(yaml.safe_dump(content))
+        (folder / RELEASE).write_text(yaml.safe_dump(manifest(NOTHING)))
         return _built(folder, env)
 
 
@@ -252,10 +263,11 @@ def _released(folder: Path) -> Object:
         release: Object = yaml.safe_load((folder / RELEASE).read_text())["data"]
     except (yaml.YAMLError, KeyError, TypeError):
         raise ProjectError(
-            f"{_file(folder.name, RELEASE)} is no release: `make release` writes it"
+            f"{file(folder.name, RELEASE)} is no release: `make release` writes it"
         ) from None
     return release
 
 
-def _file(env: str, name: str = "kustomization.yaml") -> str:
+def file(env: str, name: str = "kustomization.yaml") -> str:
+    """Where a file of an environment's overlay is, as a person is told."""
     return f"serving/deploy/overlays/{env}/{name}"

@@ -103,15 +103,9 @@ class Release(Settings):
         """The file's text."""
         plain = self.model_dump()
         optional = ("image", "takes_back")
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": "release",
-                "annotations": {"config.kubernetes.io/local-config": "true"},
-            },
-            "data": {k: _Quoted(v) for k, v in plain.items() if v or k not in optional},
-        }
+        manifest = overlays.manifest(
+            {k: _Quoted(v) for k, v in plain.items() if v or k not in optional}
+        )
         # On one line each, so that a difference is read at a glance.
         text = yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
         return f"{COMMENT}{text}"

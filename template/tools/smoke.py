@@ -45,15 +45,8 @@ def smoke(
         return
     release = released.require(env)
     service = overlays.Served.of(overlays.manifests(env), env)
-    with endpoint(cluster_of(service), url) as found:
+    with endpoint(service.cluster, url) as found:
         check(found, env, release.model, release.image)
-
-
-def cluster_of(service: overlays.Served) -> Cluster:
-    """The cluster, and the namespace on it, where an environment's model is served."""
-    where = f"serving/deploy/overlays/{service.env}/kustomization.yaml"
-    context = project().environment(service.env).context
-    return Cluster(service.env, context, service.namespace, namespace_in=where)
 
 
 def status_of(cluster: Cluster) -> dict[str, Any]:
