@@ -16,7 +16,7 @@ from scripts.repository import ROOT
 
 sys.path.append(str(Path(ROOT) / "template"))
 
-from runtime.drift import Drift, DriftSettings, compare
+from runtime.drift import Drift, Thresholds, compare
 from runtime.reference import Reference, Tally
 
 PAGE = "docs/reference/drift.md"
@@ -58,7 +58,7 @@ def table(random: np.random.Generator, rows: int) -> pd.DataFrame:
 
 
 def compared(
-    seed: int, samples: int, rows: int, shift: float, settings: DriftSettings
+    seed: int, samples: int, rows: int, shift: float, settings: Thresholds
 ) -> Iterator[Drift]:
     """Compare so many tables with references of their own; the first column is shifted."""
     random = np.random.default_rng([seed, rows, round(shift * 1000)])
@@ -69,7 +69,7 @@ def compared(
         yield compare(Tally.of(reference, [later]), settings)
 
 
-def alarms(seed: int, samples: int, rows: int, settings: DriftSettings) -> Alarms:
+def alarms(seed: int, samples: int, rows: int, settings: Thresholds) -> Alarms:
     """Count the alarms about tables in which nothing has changed."""
     significant = alarmed = 0
     for drift in compared(seed, samples, rows, 0.0, settings):
@@ -78,7 +78,7 @@ def alarms(seed: int, samples: int, rows: int, settings: DriftSettings) -> Alarm
     return Alarms(rows, samples, significant, alarmed)
 
 
-def power(seed: int, samples: int, rows: int, shift: float, settings: DriftSettings) -> float:
+def power(seed: int, samples: int, rows: int, shift: float, settings: Thresholds) -> float:
     """Give the share of tables in which the shifted column, one of ten, was found."""
     found = [
         drift.columns[0].state == "drift"
@@ -89,7 +89,7 @@ def power(seed: int, samples: int, rows: int, shift: float, settings: DriftSetti
 
 def page() -> str:
     """Simulate both and write them as Markdown."""
-    settings = DriftSettings()
+    settings = Thresholds()
     lines = [
         "# How often drift is alarmed, and found",
         "",

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from runtime.drift import Drift, DriftSettings, chi_squared, compare, holm, kolmogorov_smirnov, psi
+from runtime.drift import Drift, Thresholds, chi_squared, compare, holm, kolmogorov_smirnov, psi
 from runtime.reference import POINTS, VALUES, Reference, Tally
 from scipy import stats
 
 from scripts import drift_table
 
-DEFAULTS = DriftSettings()
+DEFAULTS = Thresholds()
 ENOUGH = 2000
 
 
-def held(before: Any, now: Any, options: DriftSettings = DEFAULTS) -> Drift:
+def held(before: Any, now: Any, options: Thresholds = DEFAULTS) -> Drift:
     """Compare one column."""
     reference = Reference.of(pd.DataFrame({"x": before}))
     return compare(Tally.of(reference, [pd.DataFrame({"x": now})]), options)
@@ -117,7 +117,7 @@ def test_holm_lies_between_nothing_and_bonferroni(p_values: list[float]) -> None
 def test_false_alarms_are_as_rare_as_stated(alpha: float) -> None:
     """Over 1,000 tables of ten columns in which nothing has changed."""
     samples = 1000 if alpha == DEFAULTS.alpha else 200
-    options = DriftSettings(alpha=alpha)
+    options = Thresholds(alpha=alpha)
     found = drift_table.alarms(11, samples, 500, options)
     assert found.significant <= stats.binom.ppf(0.999, samples, alpha)
     assert found.alarmed <= found.significant

@@ -18,11 +18,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import stats
 
 from runtime.reference import Counts, Numbers, Reference, Tally
-from runtime.settings import Settings
+from runtime.watch import Thresholds
 
 State = Literal["drift", "steady", "unknown"]
 
@@ -32,18 +31,6 @@ EXPECTED = 5
 """Of fewer expected rows in a cell, a chi-squared test makes too much (Cochran, 1954)."""
 LEAST = 50
 """Below so many rows, the distributions that the tests rest on are not those of the rows."""
-
-
-class DriftSettings(Settings):
-    """config/monitoring.yaml: when data count as drifted."""
-
-    alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """How often data that have not changed may raise an alarm, of all columns together."""
-    distance: float = Field(default=0.1, gt=0, le=1)
-    """What is less than this is no drift, however certain. From 0 to 1."""
-    psi_moderate: float = Field(default=0.1, gt=0)
-    psi_large: float = Field(default=0.25, gt=0)
-    """How a population stability index is read (Siddiqi, 2006). It decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +77,8 @@ class Drift:
 
     rows: int
     columns: tuple[Change, ...]
+    unwatched: tuple[str, ...] = ()
+    """Columns of the reference that the later data do not have at all."""
 
     @property
     def state(self) -> State:
@@ -99,22 +88,24 @@ class Drift:
         return next((state for state in order if state in states), "unknown")
 
 
-def compare(tally: Tally, settings: DriftSettings | None = None) -> Drift:
+def compare(tally: Tally, thresholds: Thresholds | None = None) -> Drift:
     """Hold later data against the reference that they were counted by."""
-    options = settings or DriftSettings()
+    options = thresholds or Thresholds()
     reference = tally.reference
-    alpha = options.alpha / max(1, 2 * len(reference.columns))
+    watched = [name for name in reference.columns if tally.absent[name] < tally.rows]
+    alpha = options.alpha / max(1, 2 * len(watched))
     tests = {
         name: (
             _values(tally, name, alpha, options.distance),
             _missing(tally, name, alpha, options.distance),
         )
-        for name in reference.columns
+        for name in watched
     }
     made = [test for pair in tests.values() for test in pair if test]
     corrected = dict(zip(map(id, made), holm([test.p for test in made]), strict=True))
     changes = []
     for name, (values, missing) in tests.items():
+        column = reference.columns[name]
         both = [(test, corrected[id(test)]) for test in (values, missing) if test]
         state, reason = _verdict(tally, name, both, options)
         index = psi(*_binned(reference, tally, name)) if values else None
@@ -128,12 +119,13 @@ def compare(tally: Tally, settings: DriftSettings | None = None) -> Drift:
                 p=min((p for _, p in both), default=1.0),
                 psi=index,
                 psi_reading="" if index is None else _reading(index, options),
-                missing_before=_share(reference.columns[name].missing, reference.rows),
+                missing_before=_share(column.missing, column.rows),
                 missing_now=_share(tally.missing[name], tally.rows - tally.absent[name]),
                 new=tuple(tally.new[name]),
             )
         )
-    return Drift(tally.rows, tuple(changes))
+    unwatched = tuple(name for name in reference.columns if name not in tests)
+    return Drift(tally.rows, tuple(changes), unwatched)
 
 
 def kolmogorov_smirnov(before: Counts, now: Counts) -> tuple[float, float]:
@@ -250,7 +242,7 @@ def _test(
 
 
 def _verdict(
-    tally: Tally, name: str, tests: Sequence[tuple[Test, float]], options: DriftSettings
+    tally: Tally, name: str, tests: Sequence[tuple[Test, float]], options: Thresholds
 ) -> tuple[State, str]:
     column = tally.reference.columns[name]
     present = tally.rows - tally.absent[name]
@@ -258,10 +250,8 @@ def _verdict(
         if p < options.alpha and test.distance >= options.distance:
             what = "values" if test is tests[0][0] and len(tests) > 1 else "missing values"
             return "drift", f"{what}: distance {test.distance:.2f}, p {p:.2g}"
-    if tally.rows and not present:
-        return "unknown", "the data have no such column"
-    if tally.reference.rows < LEAST:
-        return "unknown", f"the reference has {tally.reference.rows} rows, {LEAST} are needed"
+    if column.rows < LEAST:
+        return "unknown", f"the reference has {column.rows} rows, {LEAST} are needed"
     if present < LEAST:
         return "unknown", f"{present} rows, {LEAST} are needed"
     if not sum(column.counts) and not tally.counts[name].any():
@@ -294,7 +284,7 @@ def _grouped(place: NDArray[np.int64], counts: Counts) -> Counts:
     return sums
 
 
-def _reading(index: float, options: DriftSettings) -> Literal["small", "moderate", "large"]:
+def _reading(index: float, options: Thresholds) -> Literal["small", "moderate", "large"]:
     if index < options.psi_moderate:
         return "small"
     return "moderate" if index < options.psi_large else "large"

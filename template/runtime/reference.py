@@ -1,12 +1,12 @@
 """What a model was trained on, in numbers that later data can be held against.
 
 Nothing here is a row of the data: of a column of numbers, how many lie between a few hundred
-points; of any other, how many there are of each value. Counts of two parts of a table add up to
-those of the whole, so that a table of any size is counted part by part, in a memory that does not
-grow. `runtime.drift` says whether two such counts differ.
+points; of any other, how many there are of each of its most frequent values. Counts of two parts
+of a table add up to those of the whole, so that a table of any size is counted part by part, in a
+memory that does not grow. `runtime.drift` says whether two such counts differ.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from runtime.payloads import INPUT, OUTPUT
 from runtime.settings import Settings
 
 POINTS = 256
@@ -22,6 +23,10 @@ one part in so many when it has."""
 VALUES = 200
 """So many values of a column of categories are counted each; all rarer ones together."""
 EXAMPLES = 5
+BARS = 30
+"""Of a picture of numbers."""
+TAIL = 0.005
+"""What is left out of it at either end."""
 
 Counts = NDArray[np.int64]
 
@@ -38,6 +43,30 @@ class Numbers(Settings):
     that; and so on to those greater than the last."""
     missing: int
     """How many are not a finite number."""
+
+    @property
+    def rows(self) -> int:
+        """How many there were, the missing among them."""
+        return sum(self.counts) + self.missing
+
+    def histogram(self, counts: Counts) -> tuple[list[float], list[float]]:
+        """Edges, the same for all counts, and the share of what lies between each two.
+
+        The first and the last bar have all that lies beyond, too.
+        """
+        points = np.asarray(self.points)
+        if points.size < 2 or not counts.sum():
+            return [], []
+        before = np.cumsum(self.counts)[1::2] / max(1, sum(self.counts))
+        low, high = points[np.searchsorted(before, [TAIL, 1 - TAIL]).clip(0, points.size - 1)]
+        width = (high - low) / (BARS - 2) or 1.0
+        edges = np.linspace(low - width, high + width, BARS + 1)
+        upto = np.cumsum(counts)
+        # Of what equals an edge, half counts on either side.
+        middle = (upto[1::2] + upto[0:-1:2]) / 2
+        inner = np.interp(edges[1:-1], points, middle)
+        shares = np.diff(inner, prepend=0, append=upto[-1]) / upto[-1]
+        return edges.tolist(), shares.tolist()
 
     def tally(self, column: "pd.Series[Any]") -> tuple[Counts, int]:
         """The `counts` and `missing` of another column."""
@@ -62,6 +91,19 @@ class Categories(Settings):
     """How many there are of each value, and last, of all that are not among `values`."""
     missing: int
 
+    @property
+    def rows(self) -> int:
+        """How many there were, the missing among them."""
+        return sum(self.counts) + self.missing
+
+    def histogram(self, counts: Counts) -> tuple[list[str], list[float]]:
+        """The most frequent values, then the others, and the share of each."""
+        if not counts.sum():
+            return [], []
+        kept = self.values[: BARS // 3]
+        few = [*counts[: len(kept)], counts[len(kept) :].sum()]
+        return [*kept, "other"], [float(count / counts.sum()) for count in few]
+
     def tally(self, column: "pd.Series[Any]") -> tuple[Counts, int]:
         """The `counts` and `missing` of another column."""
         found = _categories(column)
@@ -85,14 +127,22 @@ Column = Annotated[Numbers | Categories, Field(discriminator="kind")]
 class Reference(Settings):
     """A table that later ones are held against, column by column."""
 
-    rows: int
     columns: dict[str, Column]
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Self:
         """Count what is in a table."""
-        columns = {str(name): _column(table[name]) for name in table}
-        return cls(rows=len(table), columns=columns)
+        return cls(columns={str(name): _column(table[name]) for name in table})
+
+    @classmethod
+    def of_model(cls, inputs: pd.DataFrame, outputs: pd.DataFrame) -> Self:
+        """Count what a model was asked, and what it answered, as the payload log names them."""
+        return cls.of(joined(inputs, outputs))
+
+    def only(self, names: Collection[str]) -> Self:
+        """The reference of some of the columns."""
+        kept = {name: column for name, column in self.columns.items() if name in names}
+        return self.model_copy(update={"columns": kept})
 
 
 class Tally:
@@ -143,6 +193,12 @@ class Tally:
 
     def _remember(self, name: str, values: list[str]) -> None:
         self.new[name] = list(dict.fromkeys([*self.new[name], *values]))[:EXAMPLES]
+
+
+def joined(inputs: pd.DataFrame, outputs: pd.DataFrame) -> pd.DataFrame:
+    """One table of what a model was asked and what it answered, row by row."""
+    named = [inputs.add_prefix(INPUT), outputs.add_prefix(OUTPUT)]
+    return pd.concat([each.reset_index(drop=True) for each in named], axis=1)
 
 
 def _column(column: "pd.Series[Any]") -> Numbers | Categories:

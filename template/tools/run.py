@@ -16,7 +16,8 @@ from runtime import sources
 from runtime.errors import ProjectError
 from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
-from tools import images, registry, runners, screen
+from runtime.store import model_id
+from tools import images, profiles, registry, runners, screen
 from tools.commit import commit
 from tools.conclusion import conclude
 from tools.definition import load
@@ -51,6 +52,8 @@ def run(
     environment = project().environment(env)
     environment.require_folder(env)
     known = facts(pipeline, environment)
+    if "monitor" in steps_of(pipeline) and known["champion"]:
+        profiles.complete(env, model_id(known["champion"]))
     definition = load(pipeline, environment)
     lineage = origin(pipeline, environment)
     known["lineage"] = lineage.model_dump_json()
@@ -88,6 +91,8 @@ def run(
     path = folder / "run.json"
     path.write_text(record.model_dump_json(indent=2) + "\n")
     track(record)
+    if registered := registry.registered_by(record):
+        profiles.complete(env, registered)
     conclude(record, progress.failed, path)
 
 
@@ -120,10 +125,10 @@ def given(settings: Mapping[str, Settings], environment: Environment) -> dict[st
 
 
 def data_version(settings: Mapping[str, Settings]) -> str:
-    """The version of the data that a pipeline reads: of the step that has a `source`."""
+    """The version of the data that a pipeline reads: of the step whose `source` has a version."""
     for step in settings.values():
         values = step.model_dump()
-        if "source" in values:
+        if "source" in values and "version" in values:
             version: str | None = values["version"]
             return version or sources.fingerprint(values["source"], values["query"])
     return ""
