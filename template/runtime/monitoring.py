@@ -19,7 +19,7 @@ from scipy import stats
 from sklearn.pipeline import Pipeline
 
 from runtime import drift, models, recent, sources
-from runtime.drift import LEAST, Change, State
+from runtime.drift import LEAST, Change, Drift, State
 from runtime.errors import ProjectError
 from runtime.payloads import INPUT, OUTPUT
 from runtime.recent import Part
@@ -190,7 +190,7 @@ def look(released: Released, options: Watch, science: Science) -> Findings:
         seen.add(part, science.target)
     found = drift.compare(seen.tally, options)
     quality = judged(released, seen, options, science)
-    verdict, reason = decided(found.state, seen, quality, options)
+    verdict, reason = decided(found, seen, quality, options)
     return Findings(
         model_id=released.record.model_id,
         looked_at=now.isoformat(timespec="seconds"),
@@ -263,13 +263,13 @@ def judged(
 
 
 def decided(
-    state: State, seen: Seen, quality: QualityFound, options: Watch
+    found: Drift, seen: Seen, quality: QualityFound, options: Watch
 ) -> tuple[Literal["retrain", "keep"], str]:
     """What is to be done, and why."""
     if seen.broken_rows or seen.broken:
         return "keep", "the data break the schema, and nothing is trained on broken data"
     alarms = {
-        "drift": "the data have drifted" if state == "drift" else "",
+        "drift": _told(found),
         "quality": f"the model answers worse: {quality.reason}" if quality.state == "worse" else "",
     }
     told = " and ".join(filter(None, alarms.values()))
@@ -279,7 +279,7 @@ def decided(
         return "keep", f"{told}; `retrain_on` says that this is looked at by people"
     if not seen.tally.rows:
         return "keep", f"there are no rows of this model in {shown(options)}"
-    if state == "unknown":
+    if found.state == "unknown":
         return "keep", "too little is known to say whether the data have drifted"
     return "keep", "nothing has changed that would matter"
 
@@ -310,6 +310,19 @@ def _standard_error(model: Pipeline, rows: pd.DataFrame, metric: str, scores: Sc
     return float(np.std(found, ddof=1)) if len(found) > RESAMPLED / 2 else float("nan")
 
 
+def _told(found: Drift) -> str:
+    drifted = [change for change in found.columns if change.state == "drift"]
+    if not drifted:
+        return ""
+    most = max(drifted, key=_distance)
+    count = f"{len(drifted)} of {len(found.columns)} columns have drifted"
+    return f"{count}, {_plain(most.column)} by {_distance(most):.2f}"
+
+
+def _distance(change: Change) -> float:
+    return max((test.distance for test in (change.values, change.missing) if test), default=0.0)
+
+
 def _found(change: Change, tally: Tally) -> ColumnFound:
     column = tally.reference.columns[change.column]
     places, before = column.histogram(np.array(column.counts))
@@ -319,7 +332,7 @@ def _found(change: Change, tally: Tally) -> ColumnFound:
         answer=change.column.startswith(OUTPUT),
         state=change.state,
         reason=change.reason,
-        distance=max((t.distance for t in (change.values, change.missing) if t), default=None),
+        distance=_distance(change) if change.values or change.missing else None,
         p=change.p,
         psi=change.psi,
         psi_reading=change.psi_reading,

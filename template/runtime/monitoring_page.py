@@ -1,6 +1,7 @@
 """What was found of a released model, as a page to look at."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -46,7 +47,8 @@ figcaption { font-weight: 600; } figcaption small { font-weight: 400; color: var
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; }
 tbody th { font-weight: 500; white-space: nowrap; }
-.number { text-align: right; }
+caption { text-align: left; padding-bottom: .5rem; }
+.number { text-align: right; white-space: nowrap; }
 .bar { display: inline-block; width: 6rem; height: .6rem; background: var(--line); }
 .bar i { display: block; height: 100%; background: var(--series-1); }
 .key { display: inline-block; width: 1.2rem; height: .2rem; vertical-align: middle; }
@@ -55,15 +57,15 @@ tbody th { font-weight: 500; white-space: nowrap; }
 <p>{{ found.reason[0] | upper }}{{ found.reason[1:] }}.</p>
 <dl>
 <div><dt>Model</dt><dd><code>{{ found.model_id }}</code></dd></div>
-<div><dt>Looked at</dt><dd>{{ found.looked_at }}</dd></div>
+<div><dt>Looked at</dt><dd>{{ found.looked_at | moment }}</dd></div>
 <div><dt>Rows</dt><dd>{{ "{:,}".format(found.rows) }}{% if found.other_rows %}, and
 {{ "{:,}".format(found.other_rows) }} that other models answered{% endif %}</dd></div>
 <div><dt>From</dt><dd>{{ found.source }}</dd></div>
 <div><dt>Data</dt><dd class="{{ found.state }}">{{ titles[found.state] }}</dd></div>
 <div><dt>Quality</dt><dd class="{{ found.quality.state }}">{{ titles[found.quality.state] }}</dd>
 </div>
-<div><dt>Registered</dt><dd>{{ found.registered_at }}</dd></div>
-<div><dt>Newest training</dt><dd>{{ found.last_training }}</dd></div>
+<div><dt>Registered</dt><dd>{{ found.registered_at | moment }}</dd></div>
+<div><dt>Newest training</dt><dd>{{ found.last_training | moment }}</dd></div>
 </dl>
 {% if found.broken %}
 <h2>The schema</h2>
@@ -107,7 +109,7 @@ distance is by chance, corrected for the number of columns.</caption>
 {% if column.distance is none %}<td><td>{% else %}
 <td><span class="bar"><i style="width: {{ (100 * column.distance) | round(1) }}%"></i></span>
 <td class="number">{{ "%.2f" % column.distance }}{% endif %}
-<td class="number">{{ "%.2g" % column.p if column.distance is not none }}
+<td class="number">{{ column.p | chance if column.distance is not none }}
 <td class="number">{{ "%.2f" % column.psi if column.psi is not none }}
 <td class="number">{{ "%.1f%%" % (100 * column.missing_now) }}
 <td class="number">{{ "%.1f%%" % (100 * column.missing_before) }}
@@ -129,8 +131,9 @@ def page(findings: Findings) -> str:
         findings.columns, key=lambda column: (ORDER[column.state], -(column.distance or 0))
     )
     shown = [column for column in columns if column.now and column.before][:MOST_PICTURES]
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
-    return template.render(
+    jinja = Environment(autoescape=True, undefined=StrictUndefined)
+    jinja.filters |= {"chance": _chance, "moment": _moment}
+    return jinja.from_string(PAGE).render(
         found=findings,
         headline=HEADLINES[findings.verdict],
         titles=TITLES,
@@ -155,6 +158,14 @@ def picture(column: ColumnFound) -> Markup:
             axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0)
         return svg(figure, f"{column.name}: shares of the rows before and now")
+
+
+def _chance(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _moment(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%d %B %Y, %H:%M} UTC"
 
 
 def _bars(axes: Axes, words: Sequence[str], column: ColumnFound) -> None:

@@ -104,15 +104,18 @@ def history(values: Sequence[float], *, lower: bool) -> Markup:
         return svg(figure, f"The metric over {len(found)} runs")
 
 
-def bars(values: Mapping[str, float]) -> Markup:
-    """A few numbers beside each other, each with its value."""
+def dots(values: Mapping[str, float]) -> Markup:
+    """A few numbers on one scale, each with its name and value."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 0.5 + 0.45 * len(values)))
-        axes = figure.add_axes((0.3, 0.16, 0.55, 0.8))
-        colours = [SERIES[place % len(SERIES)] for place in range(len(values))]
-        shown = axes.barh([*values], [*values.values()], 0.6, color=colours)
-        axes.bar_label(shown, [f"{value:.4f}" for value in values.values()], padding=4)
-        axes.invert_yaxis()
+        figure = Figure(figsize=(4.6, 0.6 + 0.5 * len(values)))
+        axes = figure.add_axes((0.42, 0.2, 0.54, 0.76))
+        axes.grid(axis="x")
+        axes.plot([*values.values()], range(len(values)), "o", color=SERIES[0], ms=8)
+        names = [f"{name}: {value:.4f}" for name, value in values.items()]
+        axes.set_yticks(range(len(values)), names)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.margins(x=0.2)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         return svg(figure, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
 

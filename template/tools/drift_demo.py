@@ -287,11 +287,9 @@ def look(story: Story, name: str) -> str:
     story.runs[name] = verb("tools.run", "--pipeline", "monitoring", "--env", ENV)
     done = record(story.runs[name])
     found = findings(done)
-    drifted = sum(column["state"] == "drift" for column in found["columns"])
-    columns = f"{drifted} of {len(found['columns'])} columns have drifted"
-    told = f"{columns}; {found['quality']['reason']}"
+    told = f"{found['reason']}; {found['quality']['reason']}"
     if done.steps["monitor"].parameters["Output"] == "keep":
-        return f"{told}: {found['reason']}"
+        return told
     return f"{told}. Trained again: {conclusion.reason(done.steps['evaluate'])}"
 
 
@@ -341,11 +339,11 @@ def finish(story: Story) -> None:
     found = Findings.model_validate(findings(again))
     moved = [column for column in found.columns if column.name in story.shifted]
     metric = found.quality.metric
-    values = {
-        "when trained": found.quality.then.get(metric),
-        "after the shift": found.quality.now.get(metric),
-        "trained again": again.metrics.get(metric),
-    }
+    values = {"champion, when trained": found.quality.then.get(metric)}
+    if again.steps["evaluate"].state != "skipped":
+        judgement = json.loads(Path(again.steps["evaluate"].artifacts["metrics"].uri).read_text())
+        values["champion, now"] = (judgement["champion"] or {}).get(metric)
+        values["trained again"] = judgement["candidate"][metric]
     known = {name: value for name, value in values.items() if value is not None}
     pages.write(
         ROOT / PAGE,
@@ -353,7 +351,7 @@ def finish(story: Story) -> None:
         story=story,
         found=found,
         metric=metric,
-        quality=charts.bars(known),
+        quality=charts.dots(known),
         pictures=[(column, picture(column)) for column in moved],
     )
     for name, file in (("page", PAGE), ("record", RECORD), ("log", LOG)):

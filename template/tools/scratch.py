@@ -58,8 +58,9 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """With which Python finds the copy's modules, and not those of the project."""
-    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'src'}"}
+    """With which Python finds the copy's modules; what is tried there is tracked nowhere else."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return {**known, "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'src'}"}
 
 
 def run(folder: Path, module: str, *arguments: str) -> int:
