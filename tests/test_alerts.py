@@ -20,15 +20,14 @@ from typing import Any
 
 import pytest
 import yaml
-from apiserver import kubectl, missing, wait_for
+from apiserver import kustomized, missing, wait_for
 from conftest import Template
 from grafana_foundation_sdk.cog import encoder, plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from projects import Generated, flavour, life, restored
 from pytest_copie.plugin import Copie
 from test_access import valid
-from test_overlays import built as overlay
-from test_overlays import checkov, custom, judged, misspelled, one, release
+from test_overlays import built, checkov, custom, judged, misspelled, one, release
 from test_payloads import sink
 
 from scripts.serving_proof import Running, serving
@@ -66,18 +65,10 @@ def project_files(template: Template, tmp_path_factory: pytest.TempPathFactory) 
     return template.render(tmp_path_factory.mktemp("alerts") / "p", kubeflow_components=PARTS)
 
 
-def built(folder: Path) -> list[Object]:
-    """Build a kustomization as kubectl does."""
-    command = [kubectl(), "kustomize", str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
-
-
 @pytest.fixture
 def objects(project_files: Path) -> list[Object]:
     """Give what a cluster gets."""
-    return built(project_files / FOLDER)
+    return kustomized(project_files / FOLDER)
 
 
 def rules(objects: list[Object]) -> list[Object]:
@@ -225,11 +216,7 @@ def test_alerts(objects: list[Object], tmp_path: Path) -> None:
             "exp_labels": {
                 "namespace": "a",
                 **alerts[alert]["labels"],
-                **(
-                    {"metric": next(iter(calling)).split('"')[1]}
-                    if "Quality" in alert and calling
-                    else {}
-                ),
+                **dict(re.findall(r'(metric)="(\w+)"', "".join(calling))),
             },
             "exp_annotations": alerts[alert]["annotations"],
         }
@@ -271,8 +258,8 @@ def test_a_threshold_is_changed_as_documented(project_files: Path, tmp_path: Pat
         patches = yaml.safe_load(shown.replace("…", "vector(1)"))
         content = {"resources": [f"../{FOLDER}"], "namespace": "ducks", **patches}
         (own / "kustomization.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        changed = {rule["alert"]: rule["expr"] for rule in rules(built(own))}
-        before = {rule["alert"]: rule["expr"] for rule in rules(built(project_files / FOLDER))}
+        changed = {rule["alert"]: rule["expr"] for rule in rules(kustomized(own))}
+        before = {rule["alert"]: rule["expr"] for rule in rules(kustomized(project_files / FOLDER))}
         assert changed == before | {"ModelOld": "vector(1)"}
     finally:
         shutil.rmtree(own)
@@ -334,9 +321,9 @@ def test_dashboards_are_told_apart(objects: list[Object]) -> None:
 
 def test_a_dashboard_turns_red_where_an_alert_calls(project_files: Path) -> None:
     release(project_files, "dev")
-    objects = built(project_files / FOLDER)
-    alerts = rules(objects) + rules(overlay(project_files, "dev"))
-    limits = {0.0, 1.0}
+    objects = kustomized(project_files / FOLDER)
+    alerts = rules(objects) + rules(built(project_files, "dev"))
+    limits = set()
     for rule in alerts:
         if found := re.search(r"> ([\d.]+)(?: \* (\d+))?$", rule["expr"]):
             limits.add(float(found[1]) * float(found[2] or 1))
@@ -488,8 +475,8 @@ def test_all_that_is_shown_is_there(project: Generated, tmp_path: Path) -> None:
     Each variable and panel of Grafana's has something to show, each alert is about what there is,
     and what a run has pushed calls.
     """
-    objects = built(project.path / FOLDER)
-    groups = {"model": objects, "server": overlay(project.path, "dev")}
+    objects = kustomized(project.path / FOLDER)
+    groups = {"model": objects, "server": built(project.path, "dev")}
     for name, of in groups.items():
         text = yaml.safe_dump(one(of, "PrometheusRule")["spec"])
         (tmp_path / f"{name}-rules.yaml").write_text(text, encoding="utf-8")

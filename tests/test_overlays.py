@@ -14,7 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from apiserver import NAMESPACE, ask, kubeconfig, kubectl, missing, require
+from apiserver import NAMESPACE, ask, kubeconfig, kubectl, kustomized, missing, require
 from conftest import Template, commit
 from copier import VcsRef
 from projects import Generated, flavour, machine
@@ -76,10 +76,7 @@ def release(project: Path, env: str, **changes: str) -> None:
 
 def built(project: Path, env: str) -> list[Object]:
     """Build an overlay as kubectl does."""
-    command = [kubectl(), "kustomize", str(project / DEPLOY / "overlays" / env)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return kustomized(project / DEPLOY / "overlays" / env)
 
 
 def one(objects: list[Object], kind: str, name: str = "") -> Object:
