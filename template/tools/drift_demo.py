@@ -339,10 +339,10 @@ def finish(story: Story) -> None:
     found = Findings.model_validate(findings(again))
     moved = [column for column in found.columns if column.name in story.shifted]
     metric = found.quality.metric
-    values = {"champion, when trained": found.quality.then.get(metric)}
+    values = {"when trained": found.quality.then.get(metric)}
     if again.steps["evaluate"].state != "skipped":
         judgement = json.loads(Path(again.steps["evaluate"].artifacts["metrics"].uri).read_text())
-        values["champion, now"] = (judgement["champion"] or {}).get(metric)
+        values["champion now"] = (judgement["champion"] or {}).get(metric)
         values["trained again"] = judgement["candidate"][metric]
     known = {name: value for name, value in values.items() if value is not None}
     pages.write(
