@@ -19,7 +19,7 @@ STATES = ("drift", "steady", "unknown")
 log = logging.getLogger("monitoring")
 
 
-def push(findings: Findings, gateway: str, *, project: str) -> str:
+def push(findings: Findings, gateway: str, *, project: str, environment: str) -> str:
     """Send the gauges, in place of those of the look before; return why not, or nothing.
 
     An alarm on the gateway's silence tells of it as well, so it does not end the run.
@@ -31,7 +31,7 @@ def push(findings: Findings, gateway: str, *, project: str) -> str:
             gateway,
             job=job,
             registry=gauges(findings),
-            grouping_key={"namespace": namespace},
+            grouping_key={"namespace": namespace, "environment": environment},
             timeout=PATIENCE,
         )
     except OSError as error:
@@ -61,6 +61,7 @@ def gauges(findings: Findings) -> CollectorRegistry:
     gauge("model_drift_rows", "Rows that were looked at", findings.rows)
     gauge("model_schema_breaks", "Rows that break the schema", findings.broken_rows)
     quality = findings.quality
+    gauge("model_quality_worse", "By more than chance", quality.state == "worse")
     if quality.now:
         now = Gauge("model_quality", "Of recent rows", ["metric"], registry=registry)
         then = Gauge("model_quality_reference", "When trained", ["metric"], registry=registry)

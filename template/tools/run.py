@@ -51,7 +51,7 @@ def run(
 
     environment = project().environment(env)
     environment.require_folder(env)
-    known = facts(pipeline, environment)
+    known = facts(pipeline, env)
     if "monitor" in steps_of(pipeline) and known["champion"]:
         profiles.complete(env, model_id(known["champion"]))
     definition = load(pipeline, environment)
@@ -102,23 +102,24 @@ def track(record: RunRecord) -> None:
         importlib.import_module("tools.tracking").log(record)
 
 
-def facts(pipeline: str, environment: Environment) -> dict[str, str]:
+def facts(pipeline: str, env: str) -> dict[str, str]:
     """What a pipeline can ask for by the name of a parameter, save `lineage`.
 
-    `data_version`, `champion`, `model_store`, and `<step>_settings` for each step.
+    `data_version`, `champion`, `environment`, `model_store`, and `<step>_settings` for each step.
     """
     settings = {step: project().settings(step) for step in steps_of(pipeline)}
     return {
         "data_version": data_version(settings),
-        "champion": registry.champion(environment.model_store),
-        **given(settings, environment),
+        "champion": registry.champion(project().environment(env).model_store),
+        **given(settings, env),
     }
 
 
-def given(settings: Mapping[str, Settings], environment: Environment) -> dict[str, str]:
+def given(settings: Mapping[str, Settings], env: str) -> dict[str, str]:
     """Of these facts, what is written down: nothing has to be asked for it."""
-    store = environment.model_store
+    store = project().environment(env).model_store
     return {
+        "environment": env,
         "model_store": store if "://" in store else str(ROOT / store),
         **{f"{step}{SETTINGS_SUFFIX}": s.to_json() for step, s in settings.items()},
     }
