@@ -57,6 +57,9 @@ class Environment(Settings):
     schedules: dict[str, Schedule] = Field(default_factory=dict)
     """When pipelines run by themselves."""
 
+    release_retrained: bool = False
+    """Whether what was trained again after an alarm is released here; for local and dev alone."""
+
     def execution(self, step: str) -> Execution:
         """How a step is executed here."""
         return self.steps.get(step, Execution()).over(self.every_step)

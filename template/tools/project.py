@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # There when the component `mlflow` is chosen.
 TRACKING = ROOT / "tools" / "tracking.py"
 SETTINGS_CLASS = "StepSettings"
+UNATTENDED = ("local", "dev")
+"""Environments in which nobody is harmed by a model that no person has looked at."""
 
 
 class ImageSettings(Settings):
@@ -129,6 +131,11 @@ class Project:
             )
         path = f"config/environments/{name}.yaml"
         environment = Environment.parse(self._read_yaml(path), where=path)
+        if environment.release_retrained and name not in UNATTENDED:
+            raise ProjectError(
+                f"{path}: release_retrained: a person decides what is released in {name}; only "
+                f"{' and '.join(UNATTENDED)} may do without"
+            )
         self._refuse_unknown(environment.steps, self.steps, f"{path}: steps", "step")
         self._refuse_unknown(
             environment.schedules, self.pipelines, f"{path}: schedules", "pipeline"

@@ -17,7 +17,7 @@ from runtime.errors import ProjectError
 from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
 from runtime.store import model_id
-from tools import images, profiles, registry, runners, screen
+from tools import images, profiles, registry, retrained, runners, screen
 from tools.commit import commit
 from tools.conclusion import conclude
 from tools.definition import load
@@ -94,6 +94,7 @@ def run(
     if registered := registry.registered_by(record):
         profiles.complete(env, registered)
     conclude(record, progress.failed, path)
+    retrained.release(record)
 
 
 def track(record: RunRecord) -> None:
