@@ -1,20 +1,27 @@
 """What drift costs, beside reading the same Parquet file: part of `make bench`.
 
+`python -m scripts.bench_drift` streams a hundred million rows, which takes minutes.
+
 A process each, imports included: one reads the whole table, the other counts it in parts and
 compares. The reference is there before, as it is beside a registered model.
 """
 
+import math
+import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.table import Table
+import typer
 
+from scripts import screen
 from scripts.bench_updates import measured
 from scripts.repository import ROOT
 
@@ -32,6 +39,17 @@ from runtime.reference import Reference, Tally
 
 reference = Reference.from_json(Path(sys.argv[2]).read_text())
 print(compare(Tally.of(reference, datasets.parts(sys.argv[1]))).state)
+"""
+STREAM = """
+import sys
+from pathlib import Path
+from runtime import datasets
+from runtime.drift import compare
+from runtime.reference import Reference, Tally
+
+reference = Reference.from_json(Path(sys.argv[2]).read_text())
+parts = (part for _ in range(int(sys.argv[3])) for part in datasets.parts(sys.argv[1]))
+print(compare(Tally.of(reference, parts)).state)
 """
 PROFILE = """
 import sys
@@ -107,18 +125,23 @@ def write(path: Path, rows: int) -> None:
         writer.close()
 
 
-def table(found: Sequence[Cost]) -> Table:
-    """Show what drift costs, beside reading."""
-    shown = Table("drift", box=None, pad_edge=False, header_style="dim")
-    for name in ("seconds", "reading", "ratio", "MB", "reading MB"):
-        shown.add_column(name, justify="right")
-    for cost in found:
-        shown.add_row(
-            f"{cost.rows:,} x {COLUMNS}",
-            f"{cost.drift_seconds:.2f}",
-            f"{cost.read_seconds:.2f}",
-            f"{cost.ratio:.2f}",
-            f"{cost.drift_megabytes:.0f}",
-            f"{cost.read_megabytes:.0f}",
-        )
-    return shown
+def streamed(rows: Annotated[int, typer.Argument(help="Rows to count.")] = 100_000_000) -> None:
+    """Count a table of any length: a file of a million rows, as often as it takes."""
+    with tempfile.TemporaryDirectory(prefix="drift-") as name:
+        folder, size = Path(name), min(rows, ROWS[-1])
+        data, reference = folder / "table.parquet", folder / "reference.json"
+        write(data, size)
+        there = {**os.environ, "PYTHONPATH": str(ROOT / "template")}
+        measured([sys.executable, "-c", PROFILE, data, reference], folder, there)
+        times = str(math.ceil(rows / size))
+        command: list[str | Path] = [sys.executable, "-c", STREAM, data, reference, times]
+        with screen.console.status(f"Counting {rows:,} rows"):
+            seconds, megabytes = measured(command, folder, there)
+    screen.say(
+        f"{rows:,} rows x {COLUMNS} columns: {seconds:.0f} s, {rows / seconds / 1e6:.2f} million "
+        f"rows a second, {megabytes:.0f} MB of memory."
+    )
+
+
+if __name__ == "__main__":
+    screen.start(streamed)
