@@ -93,7 +93,7 @@ def page() -> str:
     lines = [
         "# How often drift is alarmed, and found",
         "",
-        "Simulated by `make drift-table` with the defaults of `config/monitoring.yaml`: `alpha` "
+        "Simulated by `make drift-table` with a project's defaults: `alpha` "
         f"{settings.alpha}, `distance` {settings.distance}. A table has ten columns: normal, "
         "skewed, counts, gaps, categories, truth values, a constant; some go together. Each is "
         f"compared with a reference of its own, of {REFERENCE_ROWS:,} rows.",

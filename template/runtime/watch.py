@@ -23,7 +23,7 @@ class Thresholds(Settings):
 class Watch(Thresholds):
     """The settings of the step `monitor`."""
 
-    source: str = "payloads:${PAYLOADS:-artifacts/payloads}"
+    source: str = "payloads:${PAYLOAD_LOG:-artifacts/payloads}"
     """`payloads:` and a payload log's folder or URI; or a table, in the forms of `ingest`."""
     query: str | None = None
     """The SQL to run, when the source is a database."""
