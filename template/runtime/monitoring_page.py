@@ -17,12 +17,19 @@ MOST_PICTURES = 12
 LONGEST = 9
 HEADLINES = {"retrain": "The model is to be trained again", "keep": "The model is kept"}
 TITLES = {"drift": "drift", "steady": "steady", "unknown": "not known", "worse": "worse"}
+# In other brackets than those of the template that this file is part of.
+BRACKETS = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "[[",
+    "variable_end_string": "]]",
+}
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{{ headline }}</title>
+<title>[[ headline ]]</title>
 <style>
 :root { color-scheme: light dark; --background: #fff; --line: #d5dbe3; --ink: #14181f;
   --muted: #556070; --series-1: #0a5bd0; --series-2: #b8540a; --good: #14722f; --bad: #b3141f; }
@@ -53,49 +60,49 @@ caption { text-align: left; padding-bottom: .5rem; }
 .bar i { display: block; height: 100%; background: var(--series-1); }
 .key { display: inline-block; width: 1.2rem; height: .2rem; vertical-align: middle; }
 </style>
-<h1 class="{{ found.verdict }}">{{ headline }}</h1>
-<p>{{ found.reason[0] | upper }}{{ found.reason[1:] }}.</p>
+<h1 class="[[ found.verdict ]]">[[ headline ]]</h1>
+<p>[[ found.reason[0] | upper ]][[ found.reason[1:] ]].</p>
 <dl>
-<div><dt>Model</dt><dd><code>{{ found.model_id }}</code></dd></div>
-<div><dt>Looked at</dt><dd>{{ found.looked_at | moment }}</dd></div>
-<div><dt>Rows</dt><dd>{{ "{:,}".format(found.rows) }}{% if found.other_rows %}, and
-{{ "{:,}".format(found.other_rows) }} that other models answered{% endif %}</dd></div>
-<div><dt>From</dt><dd>{{ found.source }}</dd></div>
-<div><dt>Data</dt><dd class="{{ found.state }}">{{ titles[found.state] }}</dd></div>
-<div><dt>Quality</dt><dd class="{{ found.quality.state }}">{{ titles[found.quality.state] }}</dd>
+<div><dt>Model</dt><dd><code>[[ found.model_id ]]</code></dd></div>
+<div><dt>Looked at</dt><dd>[[ found.looked_at | moment ]]</dd></div>
+<div><dt>Rows</dt><dd>[[ "{:,}".format(found.rows) ]]<% if found.other_rows %>, and
+[[ "{:,}".format(found.other_rows) ]] that other models answered<% endif %></dd></div>
+<div><dt>From</dt><dd>[[ found.source ]]</dd></div>
+<div><dt>Data</dt><dd class="[[ found.state ]]">[[ titles[found.state] ]]</dd></div>
+<div><dt>Quality</dt><dd class="[[ found.quality.state ]]">[[ titles[found.quality.state] ]]</dd>
 </div>
-<div><dt>Registered</dt><dd>{{ found.registered_at | moment }}</dd></div>
-<div><dt>Newest training</dt><dd>{{ found.last_training | moment }}</dd></div>
+<div><dt>Registered</dt><dd>[[ found.registered_at | moment ]]</dd></div>
+<div><dt>Newest training</dt><dd>[[ found.last_training | moment ]]</dd></div>
 </dl>
-{% if found.broken %}
+<% if found.broken %>
 <h2>The schema</h2>
-<p class="worse">{{ "{:,}".format(found.broken_rows) }} rows break it.</p>
-<ul>{% for rule in found.broken %}<li>{{ rule }}</li>{% endfor %}</ul>
-{% endif %}
+<p class="worse">[[ "{:,}".format(found.broken_rows) ]] rows break it.</p>
+<ul><% for rule in found.broken %><li>[[ rule ]]</li><% endfor %></ul>
+<% endif %>
 <h2>Quality</h2>
-<p class="{{ found.quality.state }}">{{ found.quality.reason }}</p>
-{% if found.quality.now %}
+<p class="[[ found.quality.state ]]">[[ found.quality.reason ]]</p>
+<% if found.quality.now %>
 <div class="scroll"><table>
 <thead><tr><th>metric<th class="number">now<th class="number">when trained</tr></thead>
 <tbody>
-{% for name, value in found.quality.now.items() %}
-<tr><th>{{ name }}<td class="number">{{ "%.4f" % value }}
-<td class="number">{{ "%.4f" % found.quality.then[name] if name in found.quality.then }}</tr>
-{% endfor %}
+<% for name, value in found.quality.now.items() %>
+<tr><th>[[ name ]]<td class="number">[[ "%.4f" % value ]]
+<td class="number">[[ "%.4f" % found.quality.then[name] if name in found.quality.then ]]</tr>
+<% endfor %>
 </tbody></table></div>
-{% endif %}
-{% if pictures %}
+<% endif %>
+<% if pictures %>
 <h2>What has changed most</h2>
 <p class="muted"><span class="key" style="background: var(--series-1)"></span> when it was trained
 &nbsp; <span class="key" style="background: var(--series-2)"></span> now. The outermost bars have
 all that lies beyond.</p>
 <div class="pictures">
-{% for column, picture in pictures %}
-<figure><figcaption>{{ column.name }} <small class="{{ column.state }}">{{ titles[column.state] }}
-{{- ", an answer" if column.answer }}</small></figcaption>{{ picture }}</figure>
-{% endfor %}
+<% for column, picture in pictures %>
+<figure><figcaption>[[ column.name ]] <small class="[[ column.state ]]">[[ titles[column.state] ]]
+[[- ", an answer" if column.answer ]]</small></figcaption>[[ picture ]]</figure>
+<% endfor %>
 </div>
-{% endif %}
+<% endif %>
 <h2>Every column</h2>
 <div class="scroll"><table>
 <caption>A distance of 0: distributed as it was; 1: nothing in common. p: how probable so great a
@@ -103,23 +110,23 @@ distance is by chance, corrected for the number of columns.</caption>
 <thead><tr><th>column<th>state<th>distance<th class="number"><th class="number">p
 <th class="number">PSI<th class="number">missing<th class="number">before<th>reason</tr></thead>
 <tbody>
-{% for column in columns %}
-<tr><th>{{ column.name }}{{ " (answer)" if column.answer }}
-<td class="{{ column.state }}">{{ titles[column.state] }}
-{% if column.distance is none %}<td><td>{% else %}
-<td><span class="bar"><i style="width: {{ (100 * column.distance) | round(1) }}%"></i></span>
-<td class="number">{{ "%.2f" % column.distance }}{% endif %}
-<td class="number">{{ column.p | chance if column.distance is not none }}
-<td class="number">{{ "%.2f" % column.psi if column.psi is not none }}
-<td class="number">{{ "%.1f%%" % (100 * column.missing_now) }}
-<td class="number">{{ "%.1f%%" % (100 * column.missing_before) }}
-<td>{{ column.reason }}{% if column.new %}; new: {{ column.new | join(", ") }}{% endif %}</tr>
-{% endfor %}
+<% for column in columns %>
+<tr><th>[[ column.name ]][[ " (answer)" if column.answer ]]
+<td class="[[ column.state ]]">[[ titles[column.state] ]]
+<% if column.distance is none %><td><td><% else %>
+<td><span class="bar"><i style="width: [[ (100 * column.distance) | round(1) ]]%"></i></span>
+<td class="number">[[ "%.2f" % column.distance ]]<% endif %>
+<td class="number">[[ column.p | chance if column.distance is not none ]]
+<td class="number">[[ "%.2f" % column.psi if column.psi is not none ]]
+<td class="number">[[ "%.1f%%" % (100 * column.missing_now) ]]
+<td class="number">[[ "%.1f%%" % (100 * column.missing_before) ]]
+<td>[[ column.reason ]]<% if column.new %>; new: [[ column.new | join(", ") ]]<% endif %></tr>
+<% endfor %>
 </tbody></table></div>
-{% if found.unwatched %}
-<p class="muted">Not watched, as the source does not have them: {{ found.unwatched | join(", ") }}.
+<% if found.unwatched %>
+<p class="muted">Not watched, as the source does not have them: [[ found.unwatched | join(", ") ]].
 </p>
-{% endif %}
+<% endif %>
 </html>
 """
 ORDER = {"drift": 0, "unknown": 1, "steady": 2}
@@ -131,7 +138,7 @@ def page(findings: Findings) -> str:
         findings.columns, key=lambda column: (ORDER[column.state], -(column.distance or 0))
     )
     shown = [column for column in columns if column.now and column.before][:MOST_PICTURES]
-    jinja = Environment(autoescape=True, undefined=StrictUndefined)
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, **BRACKETS)
     jinja.filters |= {"chance": _chance, "moment": _moment}
     return jinja.from_string(PAGE).render(
         found=findings,
