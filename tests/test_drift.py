@@ -1,6 +1,5 @@
 """Drift is what scipy and the literature say, seldom alarmed falsely, and found when there."""
 
-import json
 import math
 import re
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from runtime.drift import Drift, Thresholds, chi_squared, compare, holm, kolmogorov_smirnov, psi
+from runtime.drift import Drift, chi_squared, compare, holm, kolmogorov_smirnov, psi
 from runtime.reference import POINTS, VALUES, Reference, Tally
+from runtime.watch import Thresholds
 from scipy import stats
 
 from scripts import drift_table
@@ -178,7 +178,7 @@ def test_parts_are_counted_as_the_whole(before: list[Any], now: list[Any], cut: 
     made = Reference.of(pd.DataFrame({"x": before}))
     reference = Reference.from_json(made.to_json())
     assert reference == made
-    assert json.loads(made.to_json())["rows"] == len(before)
+    assert reference.columns["x"].rows == len(before)
     whole = Tally.of(reference, [later])
     one, other = (Tally.of(reference, [part]) for part in (later[cut:], later[:cut]))
     one.merge(other)
@@ -249,9 +249,39 @@ def test_few_rows_that_are_far_off_are_not_unknown() -> None:
 def test_a_column_that_is_not_there() -> None:
     reference = Reference.of(pd.DataFrame({"x": range(ENOUGH), "y": range(ENOUGH)}))
     drift = compare(Tally.of(reference, [pd.DataFrame({"x": range(ENOUGH)})]))
-    assert [change.state for change in drift.columns] == ["steady", "unknown"]
-    assert drift.columns[1].reason == "the data have no such column"
-    assert drift.state == "unknown"
+    assert [(change.column, change.state) for change in drift.columns] == [("x", "steady")]
+    assert (drift.unwatched, drift.state) == (("y",), "steady")
+
+
+def test_nothing_at_all() -> None:
+    """No rows, or none of the columns: nothing is known, and nothing raises."""
+    reference = Reference.of(pd.DataFrame({"x": range(ENOUGH)}))
+    drift = compare(Tally.of(reference, []))
+    assert (drift.state, drift.unwatched) == ("unknown", ())
+    assert drift.columns[0].reason == "0 rows, 50 are needed"
+    drift = compare(Tally.of(reference, [pd.DataFrame({"z": range(ENOUGH)})]))
+    assert (drift.state, drift.columns, drift.unwatched) == ("unknown", (), ("x",))
+
+
+@given(COLUMN, COLUMN)
+@example([-1.7e308, 1.7e308], [0.0, 1.0])
+@settings(max_examples=100, deadline=None)
+def test_a_picture_shows_all_rows_that_have_a_value(before: list[Any], now: list[Any]) -> None:
+    """Shares that add up to 1, over places that are the same before and now."""
+    column = Reference.of(pd.DataFrame({"x": before})).columns["x"]
+    counts, _ = column.tally(pd.Series(now, name="x"))
+    places: list[Any] = []
+    for each in (np.array(column.counts), counts):
+        where, shares = column.histogram(each)
+        if where:
+            assert sum(shares) == pytest.approx(1)
+            assert min(shares) >= 0
+            assert len(where) == len(shares) + (column.kind == "numbers")
+            places.append(where)
+    assert all(where == places[0] for where in places)
+    if column.kind == "numbers" and places:
+        assert (np.diff(places[0]) >= 0).all()
+        assert np.isfinite(places[0]).all()
 
 
 def test_a_small_reference_says_what_it_cannot_see() -> None:

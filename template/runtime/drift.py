@@ -92,9 +92,7 @@ def compare(tally: Tally, thresholds: Thresholds | None = None) -> Drift:
     """Hold later data against the reference that they were counted by."""
     options = thresholds or Thresholds()
     reference = tally.reference
-    watched = [
-        name for name in reference.columns if tally.absent[name] < tally.rows or not tally.rows
-    ]
+    watched = [n for n, absent in tally.absent.items() if not tally.rows or absent < tally.rows]
     alpha = options.alpha / max(1, 2 * len(watched))
     tests = {
         name: (

@@ -40,6 +40,8 @@ STYLE: Any = {
     "legend.fontsize": 11,
     "svg.fonttype": "none",
     "text.color": INK,
+    # A column or a category may be called $so$.
+    "text.parse_math": False,
     "xtick.color": LINE,
     "xtick.labelcolor": MUTED,
     "ytick.color": LINE,

@@ -59,12 +59,11 @@ def log(
         own = kept.asked["model_id"] == model
         asked = kept.asked[own].reset_index(drop=True)
         inputs, outputs = (f[own].reset_index(drop=True) for f in (kept.inputs, kept.outputs))
-        names = [name for name in schema.columns if name in inputs]
-        inputs = inputs[names]
+        inputs = inputs[[name for name in schema.columns if name in inputs]]
         truth = pd.Series([None] * len(asked), name=target, dtype=object)
         if known is not None and len(asked):
             truth = asked[[REQUEST, ROW]].merge(known, on=[REQUEST, ROW], how="left")[target]
-        broken = validation.violations(inputs, schema.select_columns(names)) if names else []
+        broken = validation.violations(inputs, _rules_for(inputs, schema))
         yield Part(inputs, outputs, truth, broken, int((~own).sum()))
 
 
@@ -99,7 +98,7 @@ def labels(source: str, target: str, *, max_bytes: int) -> pd.DataFrame | None:
     """
     if not source:
         return None
-    found = sources.read(source, max_bytes=max_bytes)
+    found = sources.read(source, max_bytes=max_bytes, text=[REQUEST])
     for name in (REQUEST, target):
         if name not in found:
             raise ProjectError(f"the labels in {source!r} have no column {name!r}")
@@ -107,11 +106,19 @@ def labels(source: str, target: str, *, max_bytes: int) -> pd.DataFrame | None:
         found[ROW] = 0
     found = found[[REQUEST, ROW, target]].dropna()
     found[REQUEST] = found[REQUEST].astype(str)
-    try:
-        found[ROW] = found[ROW].astype("int32")
-    except ValueError:
-        raise ProjectError(f"the labels in {source!r}: {ROW!r} must be whole numbers") from None
+    places = pd.to_numeric(found[ROW], errors="coerce")
+    if (places % 1 != 0).any():
+        raise ProjectError(f"the labels in {source!r}: {ROW!r} must be whole numbers")
+    found[ROW] = places.astype("int64")
     return found.drop_duplicates([REQUEST, ROW], keep="last")
+
+
+def _rules_for(inputs: pd.DataFrame, schema: pa.DataFrameSchema) -> pa.DataFrameSchema:
+    """The schema of the columns that are there; without rules across columns, unless all are."""
+    known = schema.select_columns(list(inputs.columns))
+    if len(known.columns) < len(schema.columns):
+        known.checks, known.unique = [], None
+    return known
 
 
 def _rows(options: Watch, columns: list[str]) -> Iterator[pd.DataFrame]:

@@ -27,6 +27,8 @@ BARS = 30
 """Of a picture of numbers."""
 TAIL = 0.005
 """What is left out of it at either end."""
+LARGEST = 1e300
+"""Beyond it, the width of a bar is no number any more, and there is no picture."""
 
 Counts = NDArray[np.int64]
 
@@ -55,7 +57,7 @@ class Numbers(Settings):
         The first and the last bar have all that lies beyond, too.
         """
         points = np.asarray(self.points)
-        if points.size < 2 or not counts.sum():
+        if points.size < 2 or np.abs(points).max() > LARGEST or not counts.sum():
             return [], []
         before = np.cumsum(self.counts)[1::2] / max(1, sum(self.counts))
         low, high = points[np.searchsorted(before, [TAIL, 1 - TAIL]).clip(0, points.size - 1)]

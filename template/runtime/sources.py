@@ -15,7 +15,7 @@ only `monitor` reads.
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -137,15 +137,20 @@ def fingerprint(source: str, query: str | None = None) -> str:
     return f"sha256-{digest.hexdigest()[:16]}"
 
 
-def read(source: str, query: str | None = None, *, max_bytes: int) -> "pd.DataFrame":
-    """Read a source into a frame, one row per example.
+def read(
+    source: str, query: str | None = None, *, max_bytes: int, text: Collection[str] = ()
+) -> "pd.DataFrame":
+    """Read a source into a frame, one row per example; of CSV, the columns `text` as they stand.
 
     Raises:
         ProjectError: it is missing, empty, unreadable or larger than `max_bytes`.
     """
     if source.startswith(SKLEARN):
         return _read_sklearn(source.removeprefix(SKLEARN))
-    frame = _read_query(source, str(query)) if is_query(source) else _read_files(source, max_bytes)
+    if is_query(source):
+        frame = _read_query(source, str(query))
+    else:
+        frame = _read_files(source, max_bytes, text)
     if frame.empty:
         raise ProjectError(f"{source!r} holds no rows: check the file, or the query's conditions")
     return frame
@@ -168,7 +173,7 @@ def _read_sklearn(name: str) -> "pd.DataFrame":
     return frame
 
 
-def _read_files(source: str, max_bytes: int) -> "pd.DataFrame":
+def _read_files(source: str, max_bytes: int, text: Collection[str]) -> "pd.DataFrame":
     import pandas as pd
 
     filesystem, paths = _files(source)
@@ -183,7 +188,7 @@ def _read_files(source: str, max_bytes: int) -> "pd.DataFrame":
         with filesystem.open(path, "rb", compression="infer") as file:
             try:
                 if ".csv" in _suffix(path):
-                    frames.append(pd.read_csv(file))
+                    frames.append(pd.read_csv(file, dtype=dict.fromkeys(text, str)))
                 else:
                     frames.append(pd.read_parquet(file))
             except (ValueError, OSError, EOFError) as error:
@@ -241,7 +246,9 @@ def _files(source: str) -> tuple["AbstractFileSystem", list[str]]:
     except OSError as error:
         raise ProjectError(f"{source!r} cannot be reached: {error}") from error
     if missing:
-        raise ProjectError(f"there is no file at {missing[0]!r}: correct ingest.source in config/")
+        raise ProjectError(
+            f"there is no file at {missing[0]!r}: correct the path in config/project.yaml"
+        )
     return filesystem, paths
 
 

@@ -35,7 +35,7 @@ class Watch(Thresholds):
     """A file of what turned out to be true: `request_id`, `row` if it is not 0, the target."""
     retrain_on: list[Literal["drift", "quality"]] = Field(default=["drift", "quality"])
     """Which alarms have the model trained again."""
-    pushgateway: str = ""
+    pushgateway: str = Field(default="", pattern=r"^(https?://[^/\s:]+(:\d+)?(/\S*)?)?$")
     """URL of a Prometheus Pushgateway that is told what was found; empty: none."""
 
     @model_validator(mode="after")
