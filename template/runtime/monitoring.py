@@ -99,11 +99,6 @@ class Findings(Settings):
     verdict: Literal["retrain", "keep"]
     reason: str
 
-    def numbers(self) -> dict[str, float]:
-        """What is worth a line beside a run."""
-        distances = [column.distance or 0.0 for column in self.columns]
-        return {"largest_distance": max(distances, default=0.0)}
-
 
 @dataclass(frozen=True)
 class Released:

@@ -91,8 +91,9 @@ def outcome(record: RunRecord) -> str:
 
 
 def reason(step: StepRecord) -> str:
-    """Why a step decided as it did, by what it wrote beside its metrics."""
-    path = Path(step.artifacts["metrics"].uri) if "metrics" in step.artifacts else None
+    """Why a step decided as it did, by what it wrote down."""
+    wrote = step.artifacts.get("findings") or step.artifacts.get("metrics")
+    path = Path(wrote.uri) if wrote else None
     if path is None or not path.exists():
         return "its page says why"
     text: str = json.loads(path.read_text()).get("reason", "its page says why")

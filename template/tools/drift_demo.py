@@ -318,7 +318,7 @@ def record(run: str) -> RunRecord:
 
 def findings(run: RunRecord) -> dict[str, Any]:
     """What the step `monitor` found in a run."""
-    path = Path(run.steps["monitor"].artifacts["metrics"].uri)
+    path = Path(run.steps["monitor"].artifacts["findings"].uri)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 

@@ -127,6 +127,9 @@ class Story:
         registered = self.steps.get("register")
         if registered is None:
             return "Finished"
+        if self.watched and registered.state == "skipped":
+            again = self.steps["evaluate"].state != "skipped"
+            return "Trained again, the champion stays" if again else "The model is kept"
         return "Not registered" if registered.state == "skipped" else f"Registered as {self.model}"
 
     @cached_property
@@ -202,8 +205,14 @@ class Story:
 
     @cached_property
     def reason(self) -> str:
-        """Why the candidate was registered, or was not."""
-        return str(self.summary.get("reason", ""))
+        """Why the candidate was registered, or was not; before it, why there was one."""
+        reasons = [self.watched.get("reason"), self.summary.get("reason")]
+        return "; ".join(filter(None, reasons))
+
+    @cached_property
+    def watched(self) -> dict[str, Any]:
+        """What `monitor` found; empty when there is no such step."""
+        return self._json("findings")
 
     @cached_property
     def scores(self) -> list[Score]:

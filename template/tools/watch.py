@@ -184,8 +184,7 @@ def _metrics(cluster: Cluster, found: Any, step: Step) -> dict[str, Artifact]:
             (file,) = fsspec.open_files(written, "rb")
             with file as stream:
                 content = json.load(stream)
-            known = content.get("candidate", content)
-            scores = {key: value for key, value in known.items() if isinstance(value, int | float)}
+            scores = content.get("candidate", content)
             artifacts[name] = Artifact(type=METRICS, uri=str(file.path), metadata=scores)
     return artifacts
 
