@@ -45,7 +45,7 @@ def run(
         importlib.import_module("tools.watch").run_there(pipeline, env)
         return
     images.prefetch(steps_of(pipeline))
-    from tools import outputs
+    from tools import outputs, study
     from tools.progress import Progress
 
     environment = project().environment(env)
@@ -88,6 +88,8 @@ def run(
     path = folder / "run.json"
     path.write_text(record.model_dump_json(indent=2) + "\n")
     track(record)
+    for searched in study.searches(steps).values():
+        screen.console.print(f"{'search':<16} {study.line(searched)}", soft_wrap=True)
     conclude(record, progress.failed, path)
 
 
