@@ -36,6 +36,7 @@ def combinations() -> list[Any]:
                 "pipelines",
                 "serving",
                 *several,
+                "tuning",
                 "monitoring",
                 "mlflow",
             ]

@@ -44,7 +44,14 @@ def test_every_file_has_one_owner(default_project: Path) -> None:
 def test_every_row_has_a_file(template: Template, tmp_path: Path) -> None:
     """No row is left over or misspelled; none is there twice."""
     answers = {
-        "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
+        "kubeflow_components": [
+            "pipelines",
+            "serving",
+            "training",
+            "tuning",
+            "monitoring",
+            "mlflow",
+        ],
         "model_framework": "xgboost",
         "serving_mode": "Knative",
     }

@@ -24,7 +24,7 @@ QUESTIONS = {
 CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
-    "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
+    "kubeflow_components": ["pipelines", "serving", "training", "tuning", "monitoring", "mlflow"],
     "serving_styles": ["online", "batch"],
     "serving_mode": ["Standard", "Knative"],
 }

@@ -119,6 +119,43 @@ def dots(values: Mapping[str, float]) -> Markup:
         return svg(figure, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
 
+def search(
+    values: Sequence[float], complete: Sequence[bool], *, lower: bool, metric: str
+) -> Markup:
+    """A metric over the trials of a search, hollow where one was not finished; the best until then.
+
+    NaN is a trial that failed. What is far worse than most is left out, so that the others differ.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3.7))
+        axes = figure.add_axes((0.165, 0.155, 0.8, 0.735))
+        axes.grid()
+        axes.set_axisbelow(True)
+        found, whole = np.asarray(values, dtype=float), np.asarray(complete, dtype=bool)
+        place = np.arange(1, len(found) + 1)
+        worst = np.inf if lower else -np.inf
+        best = np.where(whole, found, worst)
+        best = (np.minimum if lower else np.maximum).accumulate(best)
+        best[np.isinf(best)] = np.nan
+        style: Any = {"marker": "o", "linestyle": "none", "markersize": 5}
+        partly = ~whole & ~np.isnan(found)
+        axes.plot(place[whole], found[whole], color=SERIES[0], label="trial", **style)
+        if partly.any():
+            hollow = {**style, "markerfacecolor": "none", "color": MUTED}
+            axes.plot(place[partly], found[partly], label="not finished", **hollow)
+        axes.step(place, best, where="post", color=SERIES[1], linewidth=2, label="best until then")
+        known = np.sort(found[~np.isnan(found)] * (1 if lower else -1))
+        middle = known[len(known) // 2]
+        limit = middle + 3 * (middle - known[0])
+        low, high = _limits(known[known <= limit])
+        axes.set(ylim=(low, high) if lower else (-high, -low), xlim=(0.5, len(found) + 0.5))
+        axes.set(xlabel="trial", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # Above, as there is no corner that trials keep out of.
+        figure.legend(loc="upper right", bbox_to_anchor=(0.99, 1.01), ncols=3, columnspacing=1)
+        return _svg(figure, f"{metric} of {len(found)} trials, and the best until then")
+
+
 def spark(values: Values, *, width: int = 96, height: int = 22, bins: int = 16) -> Markup:
     """A column's distribution in the size of a word: too small for a library to be of help."""
     if not len(values):

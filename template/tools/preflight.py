@@ -45,7 +45,7 @@ def check(steps: Iterable[str], environment: Environment, where: str) -> set[str
                 _require_volume(step, "model_store", environment.model_store, environment, where)
                 unknown.add("champion")
             places.append((step, "model_store", environment.model_store))
-    _require_drivers(places)
+    require_drivers(places)
     return unknown
 
 
@@ -84,7 +84,12 @@ def _require_variables(
             )
 
 
-def _require_drivers(places: list[tuple[str, str, str]]) -> None:
+def require_drivers(places: list[tuple[str, str, str]]) -> None:
+    """Refuse places, each of a step and a setting, that the step's image has no package to read.
+
+    Raises:
+        ProjectError: a driver is missing; it says which line to add to which file.
+    """
     lacking: dict[str, list[str]] = {}
     for step, what, place in places:
         extra = sources.EXTRAS.get(place.removeprefix(sources.PAYLOADS).partition("://")[0])

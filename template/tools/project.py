@@ -120,7 +120,12 @@ class Project:
         kind = getattr(module, SETTINGS_CLASS, None)
         if kind is None:
             raise ProjectError(f"steps/{step}/settings.py must define the class {SETTINGS_CLASS}")
-        settings: Settings = kind.parse(self._section(step), where=f"config/project.yaml: {step}")
+        section = self._section(step)
+        if section.get("trials") and {"metric", "search_minutes"} <= kind.model_fields.keys():
+            # A search looks for the best of what decides.
+            judge = self.settings("evaluate") if "evaluate" in self.steps else None
+            section = {"metric": getattr(judge, "metric", ""), **section}
+        settings: Settings = kind.parse(section, where=f"config/project.yaml: {step}")
         return settings
 
     def environment(self, name: str) -> Environment:

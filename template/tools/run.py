@@ -46,7 +46,7 @@ def run(
         importlib.import_module("tools.watch").run_there(pipeline, env)
         return
     images.prefetch(steps_of(pipeline))
-    from tools import outputs
+    from tools import outputs, study
     from tools.progress import Progress
 
     environment = project().environment(env)
@@ -93,6 +93,8 @@ def run(
     track(record)
     if registered := registry.registered_by(record):
         profiles.complete(env, registered)
+    for searched in study.searches(steps).values():
+        screen.console.print(f"{'search':<16} {study.line(searched)}", soft_wrap=True)
     conclude(record, progress.failed, path)
     retrained.release(record)
 
