@@ -105,7 +105,8 @@ class Environment(Settings):
                 step = task.component_spec.name.replace("-", "_")
                 if step in images:
                     self.execution(step).apply(task.set_container_image(images[step]))
-                if self.pull_secrets:
+                inner = task.component_spec.implementation.graph
+                if self.pull_secrets and not inner:
                     kubernetes.set_image_pull_secrets(task, self.pull_secrets)
             return outputs
 
