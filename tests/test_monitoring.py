@@ -48,7 +48,7 @@ def configure(project: Generated, **sections: dict[str, Any]) -> None:
 def found(project: Generated) -> dict[str, Any]:
     """Read what `monitor` found in the newest run."""
     step = project.last_run["steps"]["monitor"]
-    path = Path(step["artifacts"]["metrics"]["uri"])
+    path = Path(step["artifacts"]["findings"]["uri"])
     findings: dict[str, Any] = json.loads(path.read_text("utf-8"))
     assert findings["verdict"] == step["parameters"]["Output"]
     return findings
@@ -106,7 +106,7 @@ def test_nothing_has_changed_and_then_it_has(project: Generated) -> None:
     assert findings["unwatched"] == []
     assert findings["quality"]["state"] == "steady"
     assert findings["reason"] in done.out
-    assert project.last_run["metrics"]["largest_distance"] < 0.1
+    assert max(column["distance"] for column in findings["columns"]) < 0.1
     assert (champion(project), models(project)) == (first, before)
 
     project.shipped_data(SHIFTED, SHIFT)
@@ -180,7 +180,7 @@ def test_the_demonstration(project: Generated) -> None:
     }
     assert runs.keys() == {"train", "steady", "shifted"}
     looks = {
-        name: json.loads(Path(run["steps"]["monitor"]["artifacts"]["metrics"]["uri"]).read_text())
+        name: json.loads(Path(run["steps"]["monitor"]["artifacts"]["findings"]["uri"]).read_text())
         for name, run in runs.items()
         if name != "train"
     }
