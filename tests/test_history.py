@@ -57,9 +57,7 @@ def broken(repository: Path) -> list[str]:
             if path in retired(now):
                 continue
             new = rows.get(path, {})
-            changed = [
-                key for key in ("class", "since", "when") if row.get(key) != new.get(key)
-            ]
+            changed = [key for key in ("class", "since", "when") if row.get(key) != new.get(key)]
             # A managed file may come to more projects than before.
             if changed == ["when"] and row["class"] == "managed":
                 wider = new.get("when") in (None, WIDER.get(row["when"], row["when"]))
