@@ -1,6 +1,7 @@
 """The pictures of a run's report, as inline SVG."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,7 +154,7 @@ def search(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         # Above, as there is no corner that trials keep out of.
         figure.legend(loc="upper right", bbox_to_anchor=(0.99, 1.01), ncols=3, columnspacing=1)
-        return _svg(figure, f"{metric} of {len(found)} trials, and the best until then")
+        return svg(figure, f"{metric} of {len(found)} trials, and the best until then")
 
 
 def spark(values: Values, *, width: int = 96, height: int = 22, bins: int = 16) -> Markup:
