@@ -314,10 +314,10 @@ def test_a_payload_log(project: Generated) -> None:
         assert findings["model_id"] == model
         assert findings["rows"] == findings["quality"]["rows"] == 500
         assert (findings["state"], findings["unwatched"]) == ("steady", [])
-        # The world changes: the same pipeline trains, in the images, what is registered.
+        # The world changes, and the same pipeline trains in the images.
+        project.shipped_data(MOVED, 'frame.loc[::2, "worst texture"] += 18.0')
         project.edit(config, "source: payloads:${PAYLOADS:-artifacts/payloads}", f"source: {MOVED}")
         project.edit(config, "source: sklearn:breast_cancer", f"source: {MOVED}")
-        project.shipped_data(MOVED, 'frame.loc[::2, "worst texture"] += 18.0')
         build_and_run(project, "PIPELINE=monitoring").succeeded()
         assert project.last_run["steps"]["monitor"]["parameters"]["Output"] == "retrain"
         assert {project.states[step] for step in ("ingest", "train", "evaluate")} == {"ran"}
