@@ -16,8 +16,9 @@ from scripts.repository import ROOT
 
 sys.path.append(str(Path(ROOT) / "template"))
 
-from runtime.drift import Drift, Thresholds, compare
+from runtime.drift import Drift, compare
 from runtime.reference import Reference, Tally
+from runtime.watch import Thresholds
 
 PAGE = "docs/reference/drift.md"
 SEED = 7

@@ -221,9 +221,8 @@ def test_extra_steps(draft: Template, tmp_path: Path) -> None:
     next_release(draft, "1000.0.0")
     status = set(project.update())
     changed = {line for line in status if " steps/" in line}
-    steps = ["ingest", "train", "evaluate", "register", "monitor", "partition", "predict"]
-    steps += ["tune", "tidy"]
-    assert changed == {f" M steps/{step}/Dockerfile" for step in steps}
+    core = {"ingest", "train", "evaluate", "register", "monitor", "partition", "predict"}
+    assert changed == {f" M steps/{step}/Dockerfile" for step in core | {"tune", "tidy"}}
     commit(project.path, "Update")
 
     status = set(project.update(CURRENT, extra_steps=["tidy"]))

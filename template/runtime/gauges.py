@@ -5,6 +5,7 @@ docs/monitoring.md lists them; platform/monitoring alarms by them.
 
 import logging
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
@@ -34,7 +35,7 @@ def push(findings: Findings, gateway: str, *, project: str, environment: str) ->
             grouping_key={"namespace": namespace, "environment": environment},
             timeout=PATIENCE,
         )
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         reason = f"{gateway} was not told what was found: {error}"
         log.warning(reason)
         return reason

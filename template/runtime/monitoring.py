@@ -33,7 +33,7 @@ Scores = Callable[[Pipeline, pd.DataFrame], dict[str, float]]
 
 MOST_LABELLED = 20_000
 """So many rows with a truth are scored, of more the first that come: of a log, the newest."""
-RESAMPLED = 200
+RESAMPLED = 100
 """Samples of those rows, by which a metric's own uncertainty is told."""
 SHOWN = 5
 
@@ -237,14 +237,14 @@ def judged(
         return unknown(f"the truth is known of {len(rows)} rows, {LEAST} are needed", **now)
     if metric not in now:
         return unknown("the metrics of today's evaluation are not those of the model's", **now)
-    error = _standard_error(released.model, rows, metric, science.scores)
-    if not np.isfinite(error):
+    doubt = _standard_error(released.model, rows, metric, science.scores)
+    if not np.isfinite(doubt):
         return unknown(f"too few of these rows are alike for {metric}", **now)
     # Held-out rows of then are a sample too: of as many, the difference varies by root two more.
-    error *= np.sqrt(1 + len(rows) / max(1, released.record.data.test_rows))
+    doubt *= np.sqrt(1 + len(rows) / max(1, released.record.data.test_rows))
     sign = 1 if metric in science.lower_is_better else -1
     loss = sign * (now[metric] - then[metric])
-    p = float(stats.norm.sf(loss / error)) if error else float(loss <= 0)
+    p = float(stats.norm.sf(loss / doubt)) if doubt else float(loss <= 0)
     told = f"{metric} {now[metric]:.4f} on {len(rows):,} rows, {then[metric]:.4f} when trained"
     worse = p < thresholds.alpha
     return QualityFound(

@@ -84,7 +84,7 @@ def drift_demo(
         tell()
         return
     folder = scratch.copy(ROOT / FOLDER)
-    settings = project().settings("ingest")
+    settings: Any = project().settings("ingest")
     with screen.console.status("Reading the project's data"):
         rows = science("data").read(settings.source, settings.query, max_bytes=settings.max_size)
     if len(rows) > MOST_ROWS:
@@ -249,7 +249,8 @@ def shifted(rows: pd.DataFrame, importance: list[str]) -> tuple[pd.DataFrame, li
         ProjectError: no column can be shifted within the schema.
     """
     schema = science("schema")
-    moved, names = rows.reset_index(drop=True), []
+    moved = rows.reset_index(drop=True)
+    names: list[str] = []
     times = pd.Series(SHIFT * (moved.index % 2), index=moved.index)
     for name in importance:
         if len(names) == MOST_SHIFTED:
