@@ -17,13 +17,6 @@ MOST_PICTURES = 12
 LONGEST = 9
 HEADLINES = {"retrain": "The model is to be trained again", "keep": "The model is kept"}
 TITLES = {"drift": "drift", "steady": "steady", "unknown": "not known", "worse": "worse"}
-# In other brackets than those of the template that this file is part of.
-BRACKETS = {
-    "block_start_string": "<%",
-    "block_end_string": "%>",
-    "variable_start_string": "[[",
-    "variable_end_string": "]]",
-}
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -138,7 +131,15 @@ def page(findings: Findings) -> str:
         findings.columns, key=lambda column: (ORDER[column.state], -(column.distance or 0))
     )
     shown = [column for column in columns if column.now and column.before][:MOST_PICTURES]
-    jinja = Environment(autoescape=True, undefined=StrictUndefined, **BRACKETS)
+    # In other brackets than those of the template that this file is part of.
+    jinja = Environment(
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="[[",
+        variable_end_string="]]",
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
     jinja.filters |= {"chance": _chance, "moment": _moment}
     return jinja.from_string(PAGE).render(
         found=findings,
