@@ -57,6 +57,10 @@ format: environment ## Format the code, and mend what can be mended
 reference: $(UV) ## Write docs/reference anew, from the questions
 	@$(RUN) python -m scripts.reference
 
+.PHONY: drift-table
+drift-table: environment ## Simulate how often drift is alarmed and found, and write docs/reference/drift.md
+	@$(RUN) python -m scripts.drift_table
+
 .PHONY: updates
 updates: environment ## Update every release with every edit of the corpus, and write what came of it
 	@$(RUN) python -m scripts.updates

@@ -17,6 +17,7 @@ edit            `make images` after an edit of one line, and which images it bui
 update          `make update QUICK=1`, beside `copier update`; then, of projects of 30 to 500
                 files, with the memory that it takes, beside `cruft update` where there is one; and
                 `make fleet-update` of up to 200 projects
+drift           in a Parquet file of up to a million rows, beside reading it, with the memory
 first run       a new project, its setup and its first run, with a package cache that is warm
 
 The template is measured as it is committed.
@@ -40,6 +41,7 @@ import typer
 from rich.table import Table
 
 from scripts import (
+    bench_drift,
     bench_images,
     bench_serving,
     bench_updates,
@@ -55,6 +57,7 @@ from scripts.screen import Refused
 STEPS = 10
 LOOK = 2.0
 TAGS = 2.0
+DRIFT = 10.0
 COMPONENT = """
 @dsl.component(base_image="python:3.11-slim-bookworm", install_kfp_package=False)
 def nothing_{number}(before: int) -> int:
@@ -310,6 +313,7 @@ def bench(
             figures.append(edit(images))
             weights = images.weights()
         figures.append(step(project, rounds))
+        figures += drift(folder, rounds)
         cruft = bench_updates.find_cruft(environment())
         costs = bench_updates.costs(folder / "sizes", rounds, environment(), cruft)
         costs += bench_updates.fleet_costs(folder / "fleets", environment())
@@ -357,6 +361,21 @@ def tags(project: Path, rounds: int) -> Figure:
     python = project / ".venv/bin/python"
     (taken,) = take_turns(rounds, lambda: seconds([python, "-c", bench_images.TAGS], project))
     return Figure("all tags, nothing changed", taken, limit=TAGS, absolute=True)
+
+
+def drift(folder: Path, rounds: int) -> list[Figure]:
+    """Measure drift in a Parquet file, beside reading it; the memory that both take too."""
+    return [
+        Figure(
+            f"drift in {cost.rows:,} rows x {bench_drift.COLUMNS}",
+            cost.drift_seconds,
+            cost.read_seconds,
+            "reading the same Parquet file",
+            DRIFT,
+            parts={"MB": cost.drift_megabytes, "MB, reading": cost.read_megabytes},
+        )
+        for cost in bench_drift.costs(folder, rounds, environment())
+    ]
 
 
 def engine_answers() -> bool:

@@ -500,6 +500,28 @@ def base_of_overlays(work: Work) -> None:
     work.blend("serving/deploy/base/inference-service.yaml", edited)
 
 
+@edit(WORKING, releases="<0.6")
+def watch_before_the_platform(work: Work) -> None:
+    """A pipeline `monitoring` of their own, before the platform brought one."""
+    content = (work.project / "pipelines/training.py").read_bytes()
+    content = content.replace(b"def training(", b"def monitoring(")
+    work.write("pipelines/monitoring.py", content.replace(b"-training", b"-monitoring"))
+
+
+@edit(WORKING, releases=">=0.6")
+def watch(work: Work) -> None:
+    """Other thresholds, and a pipeline `monitoring` that does more."""
+    work.edit("config/project.yaml", replaced("  distance: 0.1\n", "  distance: 0.2\n"))
+    work.edit("pipelines/monitoring.py", appended("\n\n# Ours\n"))
+
+
+@edit(APART, releases=">=0.6")
+def watch_deleted(work: Work) -> None:
+    """The pipeline `monitoring` and its step, deleted."""
+    work.delete("pipelines/monitoring.py")
+    work.delete("steps/monitor")
+
+
 @edit(answers={"serving_mode": "Knative"}, releases=">=0.5")
 def mode_switched(work: Work) -> None:
     """Another mode of KServe in the same update; an overlay edited."""

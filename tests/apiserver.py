@@ -39,6 +39,14 @@ def kubectl() -> str:
     return program
 
 
+def kustomized(folder: Path) -> list[Object]:
+    """Build a kustomization, and return its objects."""
+    command = [kubectl(), "kustomize", str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
 def ask(*arguments: str, content: Object | None = None) -> subprocess.CompletedProcess[str]:
     """Have kubectl ask the API server of KUBECONFIG, with an object as its input."""
     return subprocess.run(

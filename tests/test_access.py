@@ -9,7 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from apiserver import Cluster, kubeconfig, kubectl, served
+from apiserver import Cluster, kubeconfig, kubectl, kustomized, served
 from conftest import Template
 from projects import Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
@@ -29,10 +29,7 @@ esac
 
 def built(project: Path) -> list[dict[str, Any]]:
     """Build the kustomization as kubectl does."""
-    command = [kubectl(), "kustomize", str(project / ACCESS)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return kustomized(project / ACCESS)
 
 
 def valid(objects: list[dict[str, Any]]) -> None:

@@ -670,6 +670,57 @@ definition = resolve.resolving(load("training", environment), asked, known, envi
 
 
 @LAPTOP
+def test_the_loop_is_scheduled(
+    project: Generated, kfp: KFP, submit: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It finds out what is released and which data there are; its own rows it must be able to see.
+
+    The payload log is where the environment's file says, so that each has its own.
+    """
+    schedules = {"monitoring": {"cron": "0 5 * * *"}}
+
+    def told(payloads: str, **more: Any) -> None:
+        steps = {"monitor": {"env": {"PAYLOADS": payloads}, **more}}
+        write_dev(project, kfp, schedules=schedules, steps=steps)
+        commit(project.path, "Schedules")
+
+    scheduled(project, kfp, **schedules)
+    submit("schedule").failed("monitor.source", "artifacts/payloads", "volume", DEV)
+    told("/mnt/payloads")
+    submit("schedule").failed("monitor.source", "/mnt/payloads", "steps.monitor.volumes")
+    told("s3://bucket/payloads")
+    submit("schedule").failed("s3://bucket/payloads", '"runtime[s3]"', "steps/monitor")
+    assert kfp.kept["recurringruns"] == []
+    told("/mnt/payloads", volumes=[{"claim": "payloads", "mount": "/mnt"}])
+    submit("schedule").succeeded()
+    told(f"file://{tmp_path}")
+    assert submit("schedule", "CHECK=1").code != 0
+    submit("schedule").succeeded()
+    (run,) = kfp.kept["recurringruns"]
+    assert run["trigger"] == {"cron_schedule": {"cron": "0 0 5 * * *"}}
+    given = run["runtime_config"]["parameters"]
+    assert not {"champion", "data_version"} & given.keys()
+    assert json.loads(given["monitor_settings"])["source"].startswith("payloads:${PAYLOADS")
+    # Without a volume it is all there is: nothing in it is of a platform.
+    version = kfp.kept["versions"][-1]["pipeline_spec"]
+    tasks = version["root"]["dag"]["tasks"]
+    assert tasks.keys() == {"champion", "data-version", "my-model-monitoring"}
+    for name in ("champion", "data-version"):
+        assert not tasks[name]["cachingOptions"].get("enableCache")
+    inner = next(
+        part["dag"]["tasks"]
+        for name, part in version["components"].items()
+        if name == "comp-my-model-monitoring"
+    )
+    assert not inner["monitor"]["cachingOptions"].get("enableCache")
+    executor = version["deploymentSpec"]["executors"]["exec-monitor"]["container"]
+    assert {"name": "PAYLOADS", "value": f"file://{tmp_path}"} in executor["env"]
+    project.edit("config/project.yaml", 'labels: ""', "labels: data/truth.csv")
+    commit(project.path, "Labels")
+    submit("schedule").failed("monitor.labels", "data/truth.csv")
+
+
+@LAPTOP
 def test_an_image_that_cannot_answer(
     project: Generated, kfp: KFP, submit: Callable[..., Any]
 ) -> None:

@@ -37,6 +37,7 @@ def combinations() -> list[Any]:
                 "pipelines",
                 "serving",
                 *several,
+                "tuning",
                 "monitoring",
                 "mlflow",
             ]

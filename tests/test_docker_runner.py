@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import engine
@@ -61,6 +63,35 @@ nowhere = json.dumps({{"outputs": {{"outputFile": "/nowhere/executor_output.json
 print(run({image!r}, "true", "--executor_input", nowhere))
 print(run("nowhere:none", "true"))
 """
+# What the released model was asked, a few rows to a request, and what turned out to be true.
+LOGGED = """
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import pandas as pd
+from my_model import model
+from my_model.schema import INPUT, TARGET
+from runtime import predictions, sources
+from runtime.payloads import Exchange, PayloadStore
+from runtime.store import ModelStore, model_id
+columns = list(INPUT.columns)
+rows = sources.read("sklearn:breast_cancer", max_bytes=2**30).sample(500, random_state=7)
+champion = ModelStore("artifacts/models").champion()
+released = predictions.released_model("artifacts/models", champion, trusted=["my_model"])
+answers = predictions.predict(
+    released, rows, schema=INPUT, columns=columns, answer=model.predict
+)
+def asked(number):
+    part = slice(number * 5, number * 5 + 5)
+    inputs, outputs = (t.iloc[part].to_dict("list") for t in (rows[columns], answers))
+    when = datetime.now(UTC) - timedelta(hours=1)
+    return Exchange(f"r{number}", when, "m", model_id(champion), 5, inputs, outputs)
+PayloadStore("artifacts/payloads").write([asked(number) for number in range(100)])
+Path("data").mkdir(exist_ok=True)
+ids = [f"r{n // 5}" for n in range(500)]
+labels = {"request_id": ids, "row": [n % 5 for n in range(500)], TARGET: list(rows[TARGET])}
+pd.DataFrame(labels).to_parquet("data/labels.parquet")
+"""
+MOVED = "data/moved.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +283,47 @@ def test_own_data(project: Generated) -> None:
     project.source("${DATA_FOLDER}/mine.csv")
     build_and_run(project, DATA_FOLDER="data").succeeded()
     assert project.states["ingest"] == "ran"
+
+
+@LAPTOP
+def test_a_payload_log(project: Generated) -> None:
+    """What was asked and what was true: the step `monitor` reads both, and can write neither."""
+    build_and_run(project).succeeded()
+    model = project.last_run["steps"]["register"]["parameters"]["Output"]
+    project.make("release", f"RUN={model}").succeeded()
+    project.python(LOGGED).succeeded()
+    config = "config/project.yaml"
+    project.edit(config, 'labels: ""', "labels: data/labels.parquet")
+    project.edit(
+        "steps/monitor/component.py",
+        "    from pathlib import Path\n",
+        "    import os\n    from pathlib import Path\n\n"
+        '    for place in ("artifacts/payloads", "data/labels.parquet", "artifacts/models"):\n'
+        '        print("WRITES" if os.access(place, os.W_OK) else "READS", place)\n',
+    )
+    try:
+        done = build_and_run(project, "PIPELINE=monitoring").succeeded()
+        assert "without a network" in done.out
+        assert project.states["monitor"] == "ran"
+        assert {*project.states.values()} == {"ran", "skipped"}
+        step = project.last_run["steps"]["monitor"]
+        log = (project.path / step["log"]).read_text("utf-8")
+        assert "READS artifacts/payloads" in log
+        assert "READS data/labels.parquet" in log
+        findings = json.loads(Path(step["artifacts"]["metrics"]["uri"]).read_text("utf-8"))
+        assert findings["model_id"] == model
+        assert findings["rows"] == findings["quality"]["rows"] == 500
+        assert (findings["state"], findings["unwatched"]) == ("steady", [])
+        # The world changes, and the same pipeline trains in the images.
+        project.shipped_data(MOVED, 'frame.loc[::2, "worst texture"] += 18.0')
+        project.edit(config, "source: payloads:${PAYLOADS:-artifacts/payloads}", f"source: {MOVED}")
+        project.edit(config, "source: sklearn:breast_cancer", f"source: {MOVED}")
+        build_and_run(project, "PIPELINE=monitoring").succeeded()
+        assert project.last_run["steps"]["monitor"]["parameters"]["Output"] == "retrain"
+        assert {project.states[step] for step in ("ingest", "train", "evaluate")} == {"ran"}
+    finally:
+        shutil.rmtree(project.path / "artifacts/payloads", ignore_errors=True)
+    assert not containers("--all")
 
 
 @LAPTOP

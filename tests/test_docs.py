@@ -118,6 +118,28 @@ def test_what_an_older_project_adds(template: Template, tmp_path: Path) -> None:
         assert text in (project / path).read_text("utf-8")
 
 
+def test_what_an_older_project_adds_to_search(template: Template, tmp_path: Path) -> None:
+    """The same of docs/tuning.md; tests/test_tuning.py writes it, and searches."""
+    answers = {"kubeflow_components": ["pipelines", "tuning"]}
+    project = template.render(tmp_path / "project", **answers)
+    page = (project / "docs/tuning.md").read_text("utf-8")
+    kind, search = (each.partition("```")[0] for each in page.split("```python\n")[1:])
+    blocks = {"steps/train/settings.py": kind, "steps/train/component.py": search}
+    for path, block in blocks.items():
+        text = (project / path).read_text("utf-8")
+        assert all(line.strip() in text for line in block.splitlines()), path
+    others = {
+        "steps/train/component.py": ["study: Output[Artifact]"],
+        "steps/train/test_train.py": ['Artifact(name="study", uri=str(tmp_path / "study"))'],
+        "steps/train/pyproject.toml": ['"optuna>=4.5"', '"runtime[s3]"'],
+        "config/project.yaml": ["trials: 0", "search_minutes: 10"],
+    }
+    for path, texts in others.items():
+        for text in texts:
+            assert f"`{text}`" in page, text
+            assert text in (project / path).read_text("utf-8"), text
+
+
 def test_defaults_of_a_company(
     draft: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,7 +222,6 @@ def test_no_cloud_no_terraform(default_project: Path) -> None:
     assert not (default_project / "infra").exists()
     assert not (default_project / "platform/eks").exists()
     assert not (default_project / "tools/terraform.py").exists()
-    assert "infra-plan" not in (default_project / "Makefile").read_text("utf-8")
 
 
 @pytest.mark.terraform

@@ -45,7 +45,14 @@ def test_every_row_has_a_file(template: Template, tmp_path: Path) -> None:
     """No row is left over or misspelled; none is there twice."""
     answers = {
         "cloud_targets": ["gcp", "aws"],
-        "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
+        "kubeflow_components": [
+            "pipelines",
+            "serving",
+            "training",
+            "tuning",
+            "monitoring",
+            "mlflow",
+        ],
         "model_framework": "xgboost",
         "serving_mode": "Knative",
     }
@@ -215,8 +222,8 @@ def test_extra_steps(draft: Template, tmp_path: Path) -> None:
     next_release(draft, "1000.0.0")
     status = set(project.update())
     changed = {line for line in status if " steps/" in line}
-    steps = ["ingest", "train", "evaluate", "register", "partition", "predict", "tune", "tidy"]
-    assert changed == {f" M steps/{step}/Dockerfile" for step in steps}
+    core = {"ingest", "train", "evaluate", "register", "monitor", "partition", "predict"}
+    assert changed == {f" M steps/{step}/Dockerfile" for step in core | {"tune", "tidy"}}
     commit(project.path, "Update")
 
     status = set(project.update(CURRENT, extra_steps=["tidy"]))

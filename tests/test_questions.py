@@ -26,7 +26,7 @@ CHOICES = {
     "model_task": ["classification", "regression"],
     "model_framework": ["scikit-learn", "xgboost"],
     "cloud_targets": ["gcp", "aws"],
-    "kubeflow_components": ["pipelines", "serving", "training", "monitoring", "mlflow"],
+    "kubeflow_components": ["pipelines", "serving", "training", "tuning", "monitoring", "mlflow"],
     "serving_styles": ["online", "batch"],
     "serving_mode": ["Standard", "Knative"],
 }

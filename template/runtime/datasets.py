@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,22 @@ def read(path: str) -> pd.DataFrame:
 
     with fsspec.open(path, "rb") as file:
         return pd.read_parquet(file)
+
+
+def parts(
+    path: str, *, columns: list[str] | None = None, rows: int = 65_536
+) -> Iterator[pd.DataFrame]:
+    """Read a Parquet file, from a path or a URI, so many rows at a time.
+
+    Of `columns`, those that the file does not have are left out.
+    """
+    if "://" not in path:
+        yield from _parts(path, columns, rows)
+        return
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        yield from _parts(file, columns, rows)
 
 
 def write_parts(frame: pd.DataFrame, folder: str, *, rows: int) -> list[str]:
@@ -55,3 +72,15 @@ def sample(frame: pd.DataFrame, rows: int = 20) -> list[dict[str, Any]]:
     plain = head.where(head.notna(), None).to_dict("records")
     found: list[dict[str, Any]] = json.loads(json.dumps(plain, default=str))
     return found
+
+
+def _parts(source: Any, columns: list[str] | None, rows: int) -> Iterator[pd.DataFrame]:
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(source) as table:
+        known = table.schema_arrow.names
+        wanted = None if columns is None else [name for name in columns if name in known]
+        # Over all groups at once, PyArrow keeps what it has read.
+        for group in range(table.num_row_groups):
+            for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted):
+                yield batch.to_pandas()

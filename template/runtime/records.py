@@ -112,3 +112,58 @@ class RunRecord(Settings):
     metrics: dict[str, float]
     lineage: Lineage
     steps: dict[str, StepRecord]
+
+
+class Trial(Settings):
+    """One attempt of a search: hyper-parameters, and how good they are."""
+
+    number: int
+    """From 0 on; the first is what was configured."""
+    state: Literal["complete", "pruned", "failed"]
+    """Pruned: not finished, as it was behind the others."""
+    value: float | None = None
+    """The metric, the mean of the folds that were judged; None when it failed."""
+    values: dict[str, Any]
+    error: str = ""
+
+
+class Study(Settings):
+    """A search for hyper-parameters: what was tried on the training data, and what was best."""
+
+    metric: str
+    lower_is_better: bool
+    most_trials: int
+    """The limit; with 0, nothing was searched."""
+    most_minutes: float
+    stopped_by: Literal["trials", "time"] = "trials"
+    """The limit that ended it. What the time ended may end otherwise the next time."""
+    seed: int = 0
+    seconds: float = 0.0
+    trials: list[Trial] = Field(default_factory=list)
+    best: int | None = None
+    """Number of the best trial."""
+    importance: dict[str, float] = Field(default_factory=dict)
+    """Share of each parameter in what makes a trial good; empty with too few trials to tell."""
+
+    @property
+    def best_trial(self) -> Trial | None:
+        """The best trial; None when nothing was searched."""
+        return None if self.best is None else self.trials[self.best]
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """The best hyper-parameters; empty when nothing was searched."""
+        return self.best_trial.values if self.best_trial else {}
+
+    @property
+    def headline(self) -> dict[str, Any]:
+        """What a run's record says of it."""
+        if self.best_trial is None:
+            return {"trials": 0}
+        return {
+            "trials": len(self.trials),
+            "stopped_by": self.stopped_by,
+            "metric": self.metric,
+            "value": self.best_trial.value,
+            "found": self.found,
+        }

@@ -7,12 +7,15 @@ The forms of a source:
 - `duckdb:` or `duckdb:data/warehouse.db`: a query by DuckDB, in memory or in a database file
 - `postgresql+psycopg://user:${DB_PASSWORD}@host/db`: a query by any SQLAlchemy URL
 
-`${NAME}` is read from the environment when the data is read, so that no secret is in a file.
+`${NAME}`, or `${NAME:-otherwise}`, is read from the environment when the data is read, so that no
+secret is in a file. `payloads:` and a folder or URI is a payload log (`runtime.payloads`), which
+only `monitor` reads.
 """
 
 import hashlib
 import os
 import re
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 SKLEARN = "sklearn:"
 DUCKDB = "duckdb:"
+PAYLOADS = "payloads:"
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+"""A variable of the environment, and what stands there when it is not set."""
 # Schemes that fsspec opens; every other `scheme://` is taken for an SQLAlchemy URL.
 FILE_SCHEMES = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "hdfs", "memory"}
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -37,12 +43,48 @@ def is_query(source: str) -> bool:
     return source.startswith(DUCKDB) or bool(scheme and scheme.lower() not in FILE_SCHEMES)
 
 
+def expanded(text: str, variables: Mapping[str, str] = os.environ) -> str:
+    """The text with the values of its variables.
+
+    Raises:
+        ProjectError: one is not set, and nothing is to stand there instead.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, otherwise = match.groups()
+        if name not in variables and otherwise is None:
+            raise ProjectError(f"the environment variable {name} is not set; {text!r} needs it")
+        return variables.get(name, otherwise)
+
+    return VARIABLE.sub(value, text)
+
+
+def redacted(source: str) -> str:
+    """The source without a password, to be shown."""
+    return re.sub(r"://[^@/]*@", "://…@", source)
+
+
+def is_log(source: str) -> bool:
+    """Whether the source is a payload log."""
+    return source.startswith(PAYLOADS)
+
+
+def log(source: str) -> str:
+    """The folder or URI of a source that is a payload log."""
+    return expanded(source).removeprefix(PAYLOADS)
+
+
+def is_one_parquet(source: str) -> bool:
+    """Whether the source is a single Parquet file, which can be read part by part."""
+    return _suffix(source).endswith(".parquet") and not re.search(r"[*?\[]", source)
+
+
 def local_path(source: str) -> str | None:
     """The path or pattern by which a source names files of this machine; None if it names none."""
-    path = re.sub(r"^(file://|duckdb:|sqlite(\+\w+)?:///)", "", source)
+    path = re.sub(r"^(file://|duckdb:|payloads:|sqlite(\+\w+)?:///)", "", source)
     if not path or path.startswith(SKLEARN) or "://" in path:
         return None
-    return _with_environment(path)
+    return expanded(path)
 
 
 def check(source: str, query: str | None) -> None:
@@ -51,7 +93,7 @@ def check(source: str, query: str | None) -> None:
     Raises:
         ValueError: an unknown form, a query too many or too few, a password in clear.
     """
-    shown = _redacted(source)
+    shown = redacted(source)
     password = urlsplit(source).password if "://" in source else None
     if password and not re.fullmatch(r"\$\{\w+\}", password):
         raise ValueError(
@@ -95,15 +137,20 @@ def fingerprint(source: str, query: str | None = None) -> str:
     return f"sha256-{digest.hexdigest()[:16]}"
 
 
-def read(source: str, query: str | None = None, *, max_bytes: int) -> "pd.DataFrame":
-    """Read a source into a frame, one row per example.
+def read(
+    source: str, query: str | None = None, *, max_bytes: int, text: Collection[str] = ()
+) -> "pd.DataFrame":
+    """Read a source into a frame, one row per example; of CSV, the columns `text` as they stand.
 
     Raises:
         ProjectError: it is missing, empty, unreadable or larger than `max_bytes`.
     """
     if source.startswith(SKLEARN):
         return _read_sklearn(source.removeprefix(SKLEARN))
-    frame = _read_query(source, str(query)) if is_query(source) else _read_files(source, max_bytes)
+    if is_query(source):
+        frame = _read_query(source, str(query))
+    else:
+        frame = _read_files(source, max_bytes, text)
     if frame.empty:
         raise ProjectError(f"{source!r} holds no rows: check the file, or the query's conditions")
     return frame
@@ -126,7 +173,7 @@ def _read_sklearn(name: str) -> "pd.DataFrame":
     return frame
 
 
-def _read_files(source: str, max_bytes: int) -> "pd.DataFrame":
+def _read_files(source: str, max_bytes: int, text: Collection[str]) -> "pd.DataFrame":
     import pandas as pd
 
     filesystem, paths = _files(source)
@@ -141,7 +188,7 @@ def _read_files(source: str, max_bytes: int) -> "pd.DataFrame":
         with filesystem.open(path, "rb", compression="infer") as file:
             try:
                 if ".csv" in _suffix(path):
-                    frames.append(pd.read_csv(file))
+                    frames.append(pd.read_csv(file, dtype=dict.fromkeys(text, str)))
                 else:
                     frames.append(pd.read_parquet(file))
             except (ValueError, OSError, EOFError) as error:
@@ -165,7 +212,7 @@ def _read_query(source: str, query: str) -> "pd.DataFrame":
                 return answer
         import sqlalchemy
 
-        engine = sqlalchemy.create_engine(_with_environment(source))
+        engine = sqlalchemy.create_engine(expanded(source))
         with engine.connect() as session:
             return pd.read_sql_query(sqlalchemy.text(query), session)
     except ModuleNotFoundError as error:
@@ -178,14 +225,14 @@ def _read_query(source: str, query: str) -> "pd.DataFrame":
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise ProjectError(f"the query on {_redacted(source)} failed: {reason}") from error
+        raise ProjectError(f"the query on {redacted(source)} failed: {reason}") from error
 
 
 def _files(source: str) -> tuple["AbstractFileSystem", list[str]]:
     import fsspec
 
     try:
-        filesystem, path = fsspec.core.url_to_fs(_with_environment(source))
+        filesystem, path = fsspec.core.url_to_fs(expanded(source))
         paths = sorted(filesystem.glob(path)) if "*" in path else [path]
         missing = [p for p in paths if not filesystem.isfile(p)] if paths else [path]
     except ImportError:
@@ -199,7 +246,9 @@ def _files(source: str) -> tuple["AbstractFileSystem", list[str]]:
     except OSError as error:
         raise ProjectError(f"{source!r} cannot be reached: {error}") from error
     if missing:
-        raise ProjectError(f"there is no file at {missing[0]!r}: correct ingest.source in config/")
+        raise ProjectError(
+            f"there is no file at {missing[0]!r}: correct the path in config/project.yaml"
+        )
     return filesystem, paths
 
 
@@ -210,17 +259,3 @@ def _protocols(filesystem: "AbstractFileSystem") -> tuple[str, ...]:
 
 def _suffix(source: str) -> str:
     return source.partition("?")[0].lower()
-
-
-def _with_environment(text: str) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in os.environ:
-            raise ProjectError(f"the environment variable {name} is not set; {text!r} needs it")
-        return os.environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", value, text)
-
-
-def _redacted(source: str) -> str:
-    return re.sub(r"://[^@/]*@", "://…@", source)

@@ -1,8 +1,9 @@
 """The model store of an environment: registered models, and which one is released.
 
 Below its URI (a folder, or any that fsspec writes): `<model id>/model/` and
-`<model id>/record.json` for each registered model, beside them `sample.json` (rows to ask it with)
-and, once it is released, `answers-<image>.json` (what the server's image answers to them);
+`<model id>/record.json` for each registered model, beside them `sample.json` (rows to ask it with),
+`profile.json` (what it was asked and answered when it was judged, `runtime.reference`) and, once it
+is released, `answers-<image>.json` (what the server's image answers to the sample);
 `champion.json` for the released one.
 """
 
@@ -21,6 +22,7 @@ from runtime.records import Data, Lineage, ModelRecord
 CHAMPION = "champion.json"
 RECORD = "record.json"
 SAMPLE = "sample.json"
+PROFILE = "profile.json"
 ID_LENGTH = 12
 
 
@@ -59,6 +61,18 @@ class ModelStore:
         rows: list[dict[str, Any]] = json.loads(self._files.cat_file(path))["instances"]
         return rows
 
+    def profile(self, model: str) -> dict[str, Any] | None:
+        """The reference profile of a registered model; None when it has none."""
+        path = f"{self._root}/{model}/{PROFILE}"
+        if not self._files.exists(path):
+            return None
+        found: dict[str, Any] = json.loads(self._files.cat_file(path))
+        return found
+
+    def keep_profile(self, model: str, profile: Mapping[str, Any]) -> None:
+        """Keep the reference profile of a registered model."""
+        self._write(f"{model}/{PROFILE}", dict(profile))
+
     def register(
         self,
         model: Path,
@@ -72,14 +86,16 @@ class ModelStore:
     ) -> ModelRecord:
         """Keep a model's folder and its record, and return the record.
 
-        `summary` is what `evaluate` wrote: `candidate` and `champion` scores, the `reason`, and a
-        `sample` of rows. A model is known by its hash: one that is registered already keeps the
-        record it has.
+        `summary` is what `evaluate` wrote: `candidate` and `champion` scores, the `reason`, a
+        `sample` of rows, and the `profile` of all that it judged. A model is known by its hash: one
+        that is registered already keeps the record it has.
         """
         name = model_id(sha256)
         known = self.find(name)
         if summary.get("sample") and not (known and self.sample(name)):
             self._write(f"{name}/{SAMPLE}", {"instances": summary["sample"]})
+        if summary.get("profile") and not (known and self.profile(name)):
+            self.keep_profile(name, summary["profile"])
         if known:
             return known
         for file in sorted(model.iterdir()):

@@ -148,6 +148,15 @@ def manifest(
     }
 
 
+def own_store() -> list[Object]:
+    """What the environment of a pod has to say for it to reach KFP's own store."""
+    keys = [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": STORE_SECRET, "key": key}}}
+        for variable, key in STORE_KEYS.items()
+    ]
+    return [{"name": "AWS_ENDPOINT_URL", "value": STORE}, *keys]
+
+
 def _given(values: Object) -> Object:
     """What is not empty: an empty value may mean something else than none."""
     return {key: value for key, value in values.items() if value not in (None, [], {})}
@@ -264,11 +273,9 @@ class Cluster:
     def _use_own_store(self) -> None:
         get = self._core.read_namespaced_secret
         keys = self._read("get secrets", get, name=STORE_SECRET)["data"]
+        self.store = own_store()
         os.environ["AWS_ENDPOINT_URL"] = STORE
-        self.store.append({"name": "AWS_ENDPOINT_URL", "value": STORE})
         for variable, key in STORE_KEYS.items():
-            reference = {"secretKeyRef": {"name": STORE_SECRET, "key": key}}
-            self.store.append({"name": variable, "valueFrom": reference})
             os.environ[variable] = base64.b64decode(keys[key]).decode()
 
     def _read(self, doing: str, call: Callable[..., Any], **options: Any) -> Any:

@@ -1,63 +1,25 @@
-"""Pictures as inline SVG: small, and in the colours and fonts of the page around them.
+"""The pictures of a run's report, as inline SVG."""
 
-matplotlib draws in stand-in colours, which become the page's CSS variables, so that one picture is
-right by day and by night.
-"""
-
-import io
-import re
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from runtime.pictures import MUTED, SERIES, STYLE, svg
+
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-# CSS variables of style.css, by the colour that stands for each while matplotlib draws.
-INK, MUTED, LINE, BACKGROUND = "#000001", "#000002", "#000003", "#000004"
-SERIES = ["#000011", "#000012", "#000013", "#000014", "#000015", "#000016"]
-VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    LINE: "line",
-    BACKGROUND: "background",
-    **{colour: f"series-{place}" for place, colour in enumerate(SERIES, 1)},
-}
-STYLE: Any = {
-    "axes.edgecolor": LINE,
-    "axes.facecolor": "none",
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 11,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "none",
-    "font.size": 11,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "legend.fontsize": 11,
-    "svg.fonttype": "none",
-    "text.color": INK,
-    "xtick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": LINE,
-    "ytick.labelcolor": MUTED,
-}
 # More points than this make a page large, not clear.
 MOST_POINTS = 1500
 MOST_STEPS = 300
 MARKED_RUNS = 60
-_salts = count()
 
 
 def roc(curves: Mapping[str, tuple[Values, Values, float]]) -> Markup:
@@ -73,7 +35,7 @@ def roc(curves: Mapping[str, tuple[Values, Values, float]]) -> Markup:
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
         axes.legend(loc="lower right", title="area below", alignment="left")
         areas = ", ".join(f"{label} {area:.4f}" for label, (_, _, area) in curves.items())
-        return _svg(figure, f"ROC curves; the area below: {areas}")
+        return svg(figure, f"ROC curves; the area below: {areas}")
 
 
 def separation(scores: Values, positive: Flags, label: str, other: str) -> Markup:
@@ -88,7 +50,7 @@ def separation(scores: Values, positive: Flags, label: str, other: str) -> Marku
             axes.stairs(share, bins, color=colour, linewidth=1.5, label=name)
         axes.set(xlim=(0, 1), xlabel=f"probability of {label}", ylabel="share of rows")
         axes.legend(loc="upper center", title="truth", alignment="left")
-        return _svg(figure, f"Histogram of the probability of {label}, by the truth")
+        return svg(figure, f"Histogram of the probability of {label}, by the truth")
 
 
 def answers(truth: Values, answer: Values) -> Markup:
@@ -99,7 +61,7 @@ def answers(truth: Values, answer: Values) -> Markup:
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, dashes=(4, 4))
         _dots(axes, truth, answer)
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="truth", ylabel="answer")
-        return _svg(figure, "Answers of the model over the truth, equal on the dashed line")
+        return svg(figure, "Answers of the model over the truth, equal on the dashed line")
 
 
 def residuals(truth: Values, answer: Values) -> Markup:
@@ -109,7 +71,7 @@ def residuals(truth: Values, answer: Values) -> Markup:
         axes.axhline(0, color=MUTED, linewidth=0.8, dashes=(4, 4))
         _dots(axes, answer, truth - answer)
         axes.set(xlabel="answer", ylabel="truth minus answer")
-        return _svg(figure, "Truth minus answer, over the answer")
+        return svg(figure, "Truth minus answer, over the answer")
 
 
 def errors(truth: Values, answer: Values) -> Markup:
@@ -121,7 +83,7 @@ def errors(truth: Values, answer: Values) -> Markup:
         axes.stairs(counts, edges, color=SERIES[0], linewidth=1.5)
         axes.axvline(0, color=MUTED, linewidth=0.8, dashes=(4, 4))
         axes.set(xlabel="truth minus answer", ylabel="rows")
-        return _svg(figure, "Histogram of truth minus answer")
+        return svg(figure, "Histogram of truth minus answer")
 
 
 def history(values: Sequence[float], *, lower: bool) -> Markup:
@@ -140,7 +102,59 @@ def history(values: Sequence[float], *, lower: bool) -> Markup:
         axes.plot(place, found, marker=mark, markersize=3.5, color=SERIES[0], linewidth=1)
         axes.set(xlim=(0.5, len(found) + 0.5), xlabel="run, the oldest first")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure, f"The metric over {len(found)} runs")
+        return svg(figure, f"The metric over {len(found)} runs")
+
+
+def dots(values: Mapping[str, float]) -> Markup:
+    """A few numbers on one scale, each with its name and value."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 0.6 + 0.5 * len(values)))
+        axes = figure.add_axes((0.42, 0.2, 0.54, 0.76))
+        axes.grid(axis="x")
+        axes.plot([*values.values()], range(len(values)), "o", color=SERIES[0], ms=8)
+        names = [f"{name}: {value:.4f}" for name, value in values.items()]
+        axes.set_yticks(range(len(values)), names)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.margins(x=0.2)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        return svg(figure, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+
+
+def search(
+    values: Sequence[float], complete: Sequence[bool], *, lower: bool, metric: str
+) -> Markup:
+    """A metric over the trials of a search, hollow where one was not finished; the best until then.
+
+    NaN is a trial that failed. What is far worse than most is left out, so that the others differ.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3.7))
+        axes = figure.add_axes((0.165, 0.155, 0.8, 0.735))
+        axes.grid()
+        axes.set_axisbelow(True)
+        found, whole = np.asarray(values, dtype=float), np.asarray(complete, dtype=bool)
+        place = np.arange(1, len(found) + 1)
+        worst = np.inf if lower else -np.inf
+        best = np.where(whole, found, worst)
+        best = (np.minimum if lower else np.maximum).accumulate(best)
+        best[np.isinf(best)] = np.nan
+        style: Any = {"marker": "o", "linestyle": "none", "markersize": 5}
+        partly = ~whole & ~np.isnan(found)
+        axes.plot(place[whole], found[whole], color=SERIES[0], label="trial", **style)
+        if partly.any():
+            hollow = {**style, "markerfacecolor": "none", "color": MUTED}
+            axes.plot(place[partly], found[partly], label="not finished", **hollow)
+        axes.step(place, best, where="post", color=SERIES[1], linewidth=2, label="best until then")
+        known = np.sort(found[~np.isnan(found)] * (1 if lower else -1))
+        middle = known[len(known) // 2]
+        limit = middle + 3 * (middle - known[0])
+        low, high = _limits(known[known <= limit])
+        axes.set(ylim=(low, high) if lower else (-high, -low), xlim=(0.5, len(found) + 0.5))
+        axes.set(xlabel="trial", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # Above, as there is no corner that trials keep out of.
+        figure.legend(loc="upper right", bbox_to_anchor=(0.99, 1.01), ncols=3, columnspacing=1)
+        return svg(figure, f"{metric} of {len(found)} trials, and the best until then")
 
 
 def spark(values: Values, *, width: int = 96, height: int = 22, bins: int = 16) -> Markup:
@@ -184,22 +198,3 @@ def _limits(values: Values) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     margin = (high - low) * 0.04 or 1.0
     return low - margin, high + margin
-
-
-def _svg(figure: Figure, label: str) -> Markup:
-    """The figure for a place within a page: nothing in it reaches beyond it."""
-    target = io.StringIO()
-    with rc_context({"svg.hashsalt": f"chart-{next(_salts)}"}):
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
-    text = target.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    # Names that no one refers to, and which several pictures on a page would share.
-    text = re.sub(r' id="[\w.]+_\d+"', "", text)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    view = re.search(r'viewBox="[^"]*"', text)
-    head = f'<svg class="chart" role="img" aria-label="{escape(label)}" {view[0] if view else ""}>'
-    text = re.sub(r"\s*\n\s*", "\n", text[text.index(">") + 1 :])
-    return Markup(head + text)  # noqa: S704 # matplotlib escapes what it writes

@@ -1,5 +1,6 @@
 """How a run ended: the metrics, the pages, the reason of a failure, and what to do next."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from runtime.records import RunRecord
+from runtime.records import RunRecord, StepRecord
 from tools import registry, screen
 from tools.project import ROOT
 
@@ -61,9 +62,17 @@ def outcome(record: RunRecord) -> str:
         folder = str(predicted.parameters["Output"]).rpartition("/")[0]
         return f"The predictions are in {folder}, a file per partition."
     again = AGAIN[record.runner]
+    watched = record.steps.get("monitor")
+    if watched and watched.parameters.get("Output") == "keep":
+        return f"The model is kept: {reason(watched)}."
     registered = record.steps.get("register")
     if registered is None:
         return f"Change something and `{again}` again: only what it touches is run."
+    if registered.state == "skipped" and watched:
+        return (
+            f"Trained again, as {reason(watched)}; the champion stays: "
+            f"{reason(record.steps['evaluate'])}."
+        )
     if registered.state == "skipped":
         return f"Not registered. Change config/project.yaml or src/ and `{again}` again."
     model = registered.parameters["Output"]
@@ -72,8 +81,23 @@ def outcome(record: RunRecord) -> str:
         raise ProjectError(
             f"model {model} is not in the model store any more: `make clean run` registers it again"
         )
+    if watched:
+        return (
+            f"Model {model} is registered: trained again, as {reason(watched)}. "
+            f"`make release ENV={record.environment} RUN={model}` releases it."
+        )
     what = "is registered" if kept.registered_at >= record.started_at else "is already registered"
     return f"Model {model} {what}. Change config/project.yaml or src/ and `{again}` again."
+
+
+def reason(step: StepRecord) -> str:
+    """Why a step decided as it did, by what it wrote down."""
+    wrote = step.artifacts.get("findings") or step.artifacts.get("metrics")
+    path = Path(wrote.uri) if wrote else None
+    if path is None or not path.exists():
+        return "its page says why"
+    text: str = json.loads(path.read_text()).get("reason", "its page says why")
+    return text
 
 
 def metrics_table(record: RunRecord) -> Table:

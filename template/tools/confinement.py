@@ -63,16 +63,23 @@ def given(step: str, plan: Plan) -> Given:
 def mounts(settings: Settings, model_store: str) -> list[Mount]:
     """The files of this machine that a step reads and writes, where it looks for them.
 
-    Those of its `source` and `query` cannot be written; its `output` and the model store can.
+    Those of its `source`, `query` and `labels` cannot be written; its `output` and the model store
+    can.
     """
     values = settings.model_dump()
-    source, query, output = (str(values.get(key) or "") for key in ("source", "query", "output"))
-    read = [sources.local_path(source), *re.findall(r"'([^']+)'", query)]
+    source, query, labels, output = (
+        str(values.get(key) or "") for key in ("source", "query", "labels", "output")
+    )
+    read = [
+        sources.local_path(source),
+        sources.local_path(labels),
+        *re.findall(r"'([^']+)'", query),
+    ]
     found = [
         (path, True)
         for pattern in filter(None, read)
         for path in sorted({*glob.glob(pattern, root_dir=ROOT, recursive=True), pattern})
-        if (ROOT / path).is_file()
+        if (ROOT / path).is_file() or (sources.is_log(source) and (ROOT / path).is_dir())
     ]
     for folder in (sources.local_path(output), sources.local_path(model_store)):
         if folder:
@@ -93,6 +100,8 @@ def reaches(settings: Settings, model_store: str) -> str:
     """What of a step's settings is on another machine, by its key; empty if nothing is."""
     values = {**settings.model_dump(mode="json"), "the model store": model_store}
     for key, value in values.items():
+        if isinstance(value, str):
+            value = sources.VARIABLE.sub(lambda v: os.environ.get(v[1], v[2] or v[0]), value)
         here = isinstance(value, str) and sources.local_path(value)
         if "://" in json.dumps(value) and not here:
             return key
@@ -112,7 +121,7 @@ def variables(step: str, settings: Settings, execution: Execution) -> dict[str, 
         raise ProjectError(
             f"{step} is to be given the secret {name}: set this variable where `make run` is typed"
         )
-    read = set(re.findall(r"\$\{(\w+)\}", settings.model_dump_json()))
+    read = {found[1] for found in sources.VARIABLE.finditer(settings.model_dump_json())}
     return {name: os.environ[name] for name in secret | (read & os.environ.keys())}
 
 

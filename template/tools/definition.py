@@ -19,12 +19,17 @@ def defined(pipeline: str) -> Any:
     """The KFP definition of a pipeline as its file has it.
 
     Raises:
-        ProjectError: it imports a step that is not there, or defines something else.
+        ProjectError: it imports a step or a pipeline that is not there, or defines something else.
     """
     try:
         module = importlib.import_module(f"pipelines.{pipeline}")
     except ModuleNotFoundError as error:
         place = (error.name or "").split(".")
+        if place[0] == "pipelines":
+            raise ProjectError(
+                f"pipelines/{pipeline}.py imports {error.name}, and that is not in pipelines/: "
+                "import the pipeline by the name that it has now"
+            ) from None
         if place[0] != "steps":
             raise
         step = place[1] if len(place) > 1 else "steps"

@@ -1,6 +1,7 @@
 """An environment: a place to run, described by one file of config/environments/."""
 
 import functools
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -56,6 +57,9 @@ class Environment(Settings):
     schedules: dict[str, Schedule] = Field(default_factory=dict)
     """When pipelines run by themselves."""
 
+    release_retrained: bool = False
+    """Whether what was trained again after an alarm is released here; for local and dev alone."""
+
     def execution(self, step: str) -> Execution:
         """How a step is executed here."""
         return self.steps.get(step, Execution()).over(self.every_step)
@@ -78,16 +82,31 @@ class Environment(Settings):
         if not self.registry and not self.pull_secrets and all(e == Execution() for e in here):
             return definition
         from kfp import dsl, kubernetes
+        from kfp.dsl.graph_component import GraphComponent
         from kfp.dsl.pipeline_context import Pipeline
+
+        names = inspect.unwrap(definition.pipeline_func).__globals__
+        within = {
+            name: self.configured(each, images)
+            for name, each in names.items()
+            if isinstance(each, GraphComponent) and each is not definition
+        }
 
         @functools.wraps(definition.pipeline_func)
         def traced(*arguments: Any, **keywords: Any) -> Any:
-            outputs = definition.pipeline_func(*arguments, **keywords)
+            # A pipeline that runs within this one is called by its name there.
+            before = {name: names[name] for name in within}
+            names.update(within)
+            try:
+                outputs = definition.pipeline_func(*arguments, **keywords)
+            finally:
+                names.update(before)
             for task in Pipeline.get_default_pipeline().tasks.values():
                 step = task.component_spec.name.replace("-", "_")
                 if step in images:
                     self.execution(step).apply(task.set_container_image(images[step]))
-                if self.pull_secrets:
+                inner = task.component_spec.implementation.graph
+                if self.pull_secrets and not inner:
                     kubernetes.set_image_pull_secrets(task, self.pull_secrets)
             return outputs
 

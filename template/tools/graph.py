@@ -101,7 +101,8 @@ def draw(steps: Mapping[str, StepRecord], *, down: bool) -> Graph:
         x, y = corner(*place[name])
         detail = f"{step.state}, {duration(step.seconds)}" if step.seconds else step.state
         short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-        nodes.append(Node(x, y, name, short, step.state, detail, " / ".join(step.within)))
+        within = step.within[-1] if step.within else ""
+        nodes.append(Node(x, y, name, short, step.state, detail, within))
     length = len(rows) * (along + ALONG) - ALONG
     return Graph(
         width=breadth if down else length,

@@ -22,8 +22,14 @@ def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
         raise ProjectError(
             f"there is no pipeline {pipeline!r}: PIPELINE is one of {', '.join(names)}"
         )
-    imported = graph(root).find_modules_directly_imported_by(f"pipelines.{pipeline}")
-    used = {module.split(".")[1] for module in imported if module.startswith("steps.")}
+    waiting, seen = [f"pipelines.{pipeline}"], set()
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        if module.startswith("pipelines.") and module in graph(root).modules:
+            # One may run within another.
+            waiting.extend(graph(root).find_modules_directly_imported_by(module) - seen)
+    used = {module.split(".")[1] for module in seen if module.startswith("steps.")}
     return [step for step in project(root).steps if step in used]
 
 

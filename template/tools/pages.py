@@ -29,6 +29,7 @@ def write(path: Path, template: str, **values: Any) -> None:
         "duration": duration,
         "moment": moment,
         "plain": plain,
+        "short": short,
         "cell": cell,
         "markdown": markdown,
     }
@@ -84,6 +85,11 @@ def plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(plain, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short(value: Any) -> str:
+    """A setting to be compared with others: in few digits."""
+    return f"{value:.4g}" if isinstance(value, float) else plain(value)
 
 
 def cell(value: Any) -> str:

@@ -26,6 +26,8 @@ from tools import registry, screen
 from tools.project import ROOT, project
 
 HOST = "127.0.0.1"
+ID = "ce-id"
+"""As in runtime/events.py, which takes longer to import."""
 URL = f"http://{HOST}:8080"
 PATIENCE = 60
 """Seconds that a server gets to start, or to answer."""
@@ -90,21 +92,26 @@ class Server:
 
         return [example(INPUT)]
 
-    def ask(self, rows: list[Row], protocol: Protocol, start: int) -> list[Row]:
+    def ask(
+        self, rows: list[Row], protocol: Protocol, start: int = 0, *, request_id: str = ""
+    ) -> list[Row]:
         """An answer per row; `start` is the number of the first one.
+
+        By its id, if one is given, a request is found in the payload log.
 
         Raises:
             ProjectError: what the server says of rows it does not answer.
         """
         path = f"{self.url}/{protocol}/models/{self.metadata['name']}"
         if protocol is Protocol.v1:
-            answers: list[Row] = call(f"{path}:predict", {"instances": rows}, start)["predictions"]
+            asked = {"instances": rows}
+            answers: list[Row] = call(f"{path}:predict", asked, start, request_id)["predictions"]
             return answers
         inputs = [
             {**tensor, "shape": [len(rows)], "data": [row.get(tensor["name"]) for row in rows]}
             for tensor in self.metadata["inputs"]
         ]
-        outputs = call(f"{path}/infer", {"inputs": inputs}, start)["outputs"]
+        outputs = call(f"{path}/infer", {"inputs": inputs}, start, request_id)["outputs"]
         names = [tensor["name"] for tensor in outputs]
         values = zip(*(tensor["data"] for tensor in outputs), strict=True)
         return [dict(zip(names, row, strict=True)) for row in values]
@@ -206,7 +213,7 @@ def said_by(ended: "subprocess.Popen[str]") -> str:
     return said.removeprefix("✗ ") or "the server ended without a word: try `make serve`"
 
 
-def call(url: str, content: Row | None = None, start: int = 0) -> Row:
+def call(url: str, content: Row | None = None, start: int = 0, request_id: str = "") -> Row:
     """What a server answers.
 
     Raises:
@@ -218,7 +225,7 @@ def call(url: str, content: Row | None = None, start: int = 0) -> Row:
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
     data = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(  # noqa: S310 # http or https, see `at`
-        url, data, {"content-type": "application/json"}
+        url, data, {"content-type": "application/json", **({ID: request_id} if request_id else {})}
     )
     try:
         with opener.open(request, timeout=PATIENCE) as response:

@@ -13,7 +13,7 @@ from tools.project import project
 
 DRIVERS = {"s3": "s3fs", "gcs": "gcsfs"}
 """What an extra of runtime brings, by which the files of a store are read."""
-PLACES = ("source", "output")
+PLACES = ("source", "labels", "output")
 """Settings of a step that say where data are."""
 
 
@@ -33,9 +33,11 @@ def check(steps: Iterable[str], environment: Environment, where: str) -> set[str
         for key in PLACES:
             place = str(settings.get(key, ""))
             _require_variables(step, key, place, environment, where)
+            variables = environment.execution(step).env
+            place = sources.VARIABLE.sub(lambda v: variables.get(v[1], v[2] or v[0]), place)  # noqa: B023
             if path := _path(place):
                 _require_volume(step, f"{step}.{key}", path, environment, where)
-                if key == "source":
+                if key == "source" and "version" in settings:
                     unknown.add("data_version")
             places.append((step, f"{step}.{key}", place))
         if takes_store(step):
@@ -43,7 +45,7 @@ def check(steps: Iterable[str], environment: Environment, where: str) -> set[str
                 _require_volume(step, "model_store", environment.model_store, environment, where)
                 unknown.add("champion")
             places.append((step, "model_store", environment.model_store))
-    _require_drivers(places)
+    require_drivers(places)
     return unknown
 
 
@@ -57,7 +59,7 @@ def _path(place: str) -> str:
     """The path of a file or folder that has no URI; empty when it is something else."""
     if "://" in place or place.startswith(sources.SKLEARN):
         return ""
-    return place.removeprefix(sources.DUCKDB)
+    return place.removeprefix(sources.DUCKDB).removeprefix(sources.PAYLOADS)
 
 
 def _require_volume(step: str, what: str, path: str, environment: Environment, where: str) -> None:
@@ -74,18 +76,23 @@ def _require_variables(
 ) -> None:
     execution = environment.execution(step)
     given = {*execution.env, *(name for secret in execution.secrets for name in secret.env)}
-    for name in re.findall(r"\$\{(\w+)\}", place):
-        if name not in given:
+    for name, otherwise in sources.VARIABLE.findall(place):
+        if name not in given and not otherwise:
             raise ProjectError(
                 f"{step}.{key} needs the variable {name}, which the step does not have on a "
                 f"cluster: give it by `steps.{step}.secrets` in {where}"
             )
 
 
-def _require_drivers(places: list[tuple[str, str, str]]) -> None:
+def require_drivers(places: list[tuple[str, str, str]]) -> None:
+    """Refuse places, each of a step and a setting, that the step's image has no package to read.
+
+    Raises:
+        ProjectError: a driver is missing; it says which line to add to which file.
+    """
     lacking: dict[str, list[str]] = {}
     for step, what, place in places:
-        extra = sources.EXTRAS.get(place.partition("://")[0])
+        extra = sources.EXTRAS.get(place.removeprefix(sources.PAYLOADS).partition("://")[0])
         if extra and not _requires(step, DRIVERS[extra]):
             lacking.setdefault(f'"runtime[{extra}]"', []).append(f"steps/{step}/pyproject.toml")
             said = f"{what} is {place!r}"

@@ -132,8 +132,10 @@ class Progress(logging.Filter, io.TextIOBase):
             step = next(step for step in self.steps if step.name == match["task"])
             step.state = "running" if step.running else "waiting"
         elif match := _SKIPPED.search(message):
+            # Two conditions may have one name, where one pipeline runs within another; of what has
+            # run, neither is meant.
             for step in self.steps:
-                if match["task"] in (step.name, *step.parents):
+                if match["task"] in (step.name, *step.parents) and step.state == "waiting":
                     self._finish(step, "skipped")
         return False
 

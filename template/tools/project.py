@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # There when the component `mlflow` is chosen.
 TRACKING = ROOT / "tools" / "tracking.py"
 SETTINGS_CLASS = "StepSettings"
+UNATTENDED = ("local", "dev")
+"""Environments in which nobody is harmed by a model that no person has looked at."""
 
 
 class ImageSettings(Settings):
@@ -118,7 +120,12 @@ class Project:
         kind = getattr(module, SETTINGS_CLASS, None)
         if kind is None:
             raise ProjectError(f"steps/{step}/settings.py must define the class {SETTINGS_CLASS}")
-        settings: Settings = kind.parse(self._section(step), where=f"config/project.yaml: {step}")
+        section = self._section(step)
+        if section.get("trials") and {"metric", "search_minutes"} <= kind.model_fields.keys():
+            # A search looks for the best of what decides.
+            judge = self.settings("evaluate") if "evaluate" in self.steps else None
+            section = {"metric": getattr(judge, "metric", ""), **section}
+        settings: Settings = kind.parse(section, where=f"config/project.yaml: {step}")
         return settings
 
     def environment(self, name: str) -> Environment:
@@ -129,6 +136,11 @@ class Project:
             )
         path = f"config/environments/{name}.yaml"
         environment = Environment.parse(self._read_yaml(path), where=path)
+        if environment.release_retrained and name not in UNATTENDED:
+            raise ProjectError(
+                f"{path}: release_retrained: a person decides what is released in {name}; only "
+                f"{' and '.join(UNATTENDED)} may do without"
+            )
         self._refuse_unknown(environment.steps, self.steps, f"{path}: steps", "step")
         self._refuse_unknown(
             environment.schedules, self.pipelines, f"{path}: schedules", "pipeline"

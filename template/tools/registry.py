@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import ProjectError
-from runtime.records import ModelRecord
+from runtime.records import ModelRecord, RunRecord
 from runtime.sources import EXTRAS
 from runtime.store import ModelStore, model_id
 from tools import history
@@ -181,6 +181,13 @@ def _of_run(env: str, name: str) -> str:
             f"the run {name} registered no model that is known here: it was not better, or it "
             "failed; of a run on a cluster, its page tells the model's id"
         )
+    return model
+
+
+def registered_by(record: RunRecord) -> str:
+    """The id of the model that a run registered; empty when it registered none."""
+    step = record.steps.get("register")
+    model: str = step.parameters.get("Output", "") if step else ""
     return model
 
 

@@ -1,19 +1,21 @@
 """`make report`: a run as one page to show, and the card of its model."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import typer
 
 from runtime.errors import ProjectError
-from runtime.records import Artifact, RunRecord
+from runtime.records import Artifact, RunRecord, Study, Trial
 from runtime.store import ModelStore, model_id
-from tools import card, evidence, graph, history, pages, screen
+from tools import card, charts, evidence, graph, history, pages, screen, study
 from tools.conclusion import own_error
 from tools.evidence import Judgement, NothingToShowError, Profile
 from tools.project import ROOT, project
@@ -22,6 +24,7 @@ PAGE, CARD = "report.html", "model-card.md"
 # What a page shows of what may be very long.
 MOST_CELLS = 1_000_000
 LOG_LINES = 30
+BEST_TRIALS = 10
 
 
 def report(
@@ -69,6 +72,25 @@ class Feature:
     value: float
     share: float
     """Of the value of the best feature."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for hyper-parameters."""
+
+    study: Study
+    ranking: list[Trial]
+    """All trials, the best first."""
+    effort: str
+    picture: Any
+    importance: list[Feature]
+    """What the parameters are worth, the best first; empty when too little was tried to tell."""
+    shown: int = BEST_TRIALS
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of what was searched."""
+        return list(dict.fromkeys(name for trial in self.ranking for name in trial.values))
 
 
 class Story:
@@ -127,6 +149,9 @@ class Story:
         registered = self.steps.get("register")
         if registered is None:
             return "Finished"
+        if self.watched and registered.state == "skipped":
+            again = self.steps["evaluate"].state != "skipped"
+            return "Trained again, the champion stays" if again else "The model is kept"
         return "Not registered" if registered.state == "skipped" else f"Registered as {self.model}"
 
     @cached_property
@@ -179,7 +204,7 @@ class Story:
             "Examples": {
                 name: f"{int(artifact.metadata['rows']):,} rows" for name, artifact in self.data
             },
-            "Settings": self.settings.get("train", {}),
+            "Settings": {**self.settings.get("train", {}), **self._found},
             "Run": f"{self.record.run_id}, {pages.moment(self.record.started_at)}",
             "Commit": self.record.lineage.git_commit,
             "SHA-256": self.model_sha256,
@@ -202,8 +227,14 @@ class Story:
 
     @cached_property
     def reason(self) -> str:
-        """Why the candidate was registered, or was not."""
-        return str(self.summary.get("reason", ""))
+        """Why the candidate was registered, or was not; before it, why there was one."""
+        reasons = [self.watched.get("reason"), self.summary.get("reason")]
+        return "; ".join(filter(None, reasons))
+
+    @cached_property
+    def watched(self) -> dict[str, Any]:
+        """What `monitor` found; empty when there is no such step."""
+        return self._json("findings")
 
     @cached_property
     def scores(self) -> list[Score]:
@@ -219,11 +250,25 @@ class Story:
     @cached_property
     def importance(self) -> list[Feature]:
         """What the features are worth, the best first."""
-        found = self.summary.get("importance") or {}
-        largest = max(found.values(), default=0)
+        return _shares(self.summary.get("importance") or {})
+
+    @cached_property
+    def searches(self) -> list[Search]:
+        """The searches for hyper-parameters, if a step made any."""
         return [
-            Feature(name, value, max(value / largest, 0.0) if largest > 0 else 0.0)
-            for name, value in found.items()
+            Search(
+                found,
+                study.ranking(found),
+                study.effort(found),
+                charts.search(
+                    [np.nan if t.value is None else t.value for t in found.trials],
+                    [trial.state == "complete" for trial in found.trials],
+                    lower=found.lower_is_better,
+                    metric=found.metric,
+                ),
+                _shares(found.importance),
+            )
+            for found in self._studies.values()
         ]
 
     @cached_property
@@ -273,6 +318,15 @@ class Story:
         names = {path.name for path in self.folder.iterdir() if path.is_file()}
         return sorted(name for name in names - {PAGE} if not name.startswith("."))
 
+    @cached_property
+    def _studies(self) -> dict[str, Study]:
+        return study.searches(self.steps)
+
+    @property
+    def _found(self) -> dict[str, Any]:
+        """With what `train` trained in place of what was configured."""
+        return self._studies["train"].found if "train" in self._studies else {}
+
     @property
     def _labels(self) -> list[str]:
         """The labels in the order in which the project lists them."""
@@ -310,6 +364,14 @@ class Story:
             raise NothingToShowError(f"The file of {name} was removed since.") from None
         except (OSError, ValueError) as error:
             raise NothingToShowError(f"The file of {name} cannot be read: {error}") from None
+
+
+def _shares(values: Mapping[str, float]) -> list[Feature]:
+    largest = max(values.values(), default=0)
+    return [
+        Feature(name, value, max(value / largest, 0.0) if largest > 0 else 0.0)
+        for name, value in values.items()
+    ]
 
 
 if __name__ == "__main__":

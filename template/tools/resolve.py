@@ -50,7 +50,7 @@ def questions(names: Iterable[str], settings: Mapping[str, Settings]) -> dict[st
     """How each of `data_version` and `champion` is found out, if one of these steps can."""
     found: dict[str, Question] = {}
     for step, values in settings.items():
-        if "source" in values.model_dump():
+        if {"source", "version"} <= values.model_dump().keys():
             found.setdefault("data_version", Question(data_version, f"{step}_settings", step))
         if preflight.takes_store(step):
             found.setdefault("champion", Question(champion, "model_store", step))

@@ -16,7 +16,8 @@ from runtime import sources
 from runtime.errors import ProjectError
 from runtime.records import Lineage, RunRecord, RunState
 from runtime.settings import Settings
-from tools import images, registry, runners, screen
+from runtime.store import model_id
+from tools import images, profiles, registry, retrained, runners, screen
 from tools.commit import commit
 from tools.conclusion import conclude
 from tools.definition import load
@@ -45,12 +46,14 @@ def run(
         importlib.import_module("tools.watch").run_there(pipeline, env)
         return
     images.prefetch(steps_of(pipeline))
-    from tools import outputs
+    from tools import outputs, study
     from tools.progress import Progress
 
     environment = project().environment(env)
     environment.require_folder(env)
-    known = facts(pipeline, environment)
+    known = facts(pipeline, env)
+    if "monitor" in steps_of(pipeline) and known["champion"]:
+        profiles.complete(env, model_id(known["champion"]))
     definition = load(pipeline, environment)
     lineage = origin(pipeline, environment)
     known["lineage"] = lineage.model_dump_json()
@@ -88,7 +91,12 @@ def run(
     path = folder / "run.json"
     path.write_text(record.model_dump_json(indent=2) + "\n")
     track(record)
+    if registered := registry.registered_by(record):
+        profiles.complete(env, registered)
+    for searched in study.searches(steps).values():
+        screen.console.print(f"{'search':<16} {study.line(searched)}", soft_wrap=True)
     conclude(record, progress.failed, path)
+    retrained.release(record)
 
 
 def track(record: RunRecord) -> None:
@@ -97,33 +105,34 @@ def track(record: RunRecord) -> None:
         importlib.import_module("tools.tracking").log(record)
 
 
-def facts(pipeline: str, environment: Environment) -> dict[str, str]:
+def facts(pipeline: str, env: str) -> dict[str, str]:
     """What a pipeline can ask for by the name of a parameter, save `lineage`.
 
-    `data_version`, `champion`, `model_store`, and `<step>_settings` for each step.
+    `data_version`, `champion`, `environment`, `model_store`, and `<step>_settings` for each step.
     """
     settings = {step: project().settings(step) for step in steps_of(pipeline)}
     return {
         "data_version": data_version(settings),
-        "champion": registry.champion(environment.model_store),
-        **given(settings, environment),
+        "champion": registry.champion(project().environment(env).model_store),
+        **given(settings, env),
     }
 
 
-def given(settings: Mapping[str, Settings], environment: Environment) -> dict[str, str]:
+def given(settings: Mapping[str, Settings], env: str) -> dict[str, str]:
     """Of these facts, what is written down: nothing has to be asked for it."""
-    store = environment.model_store
+    store = project().environment(env).model_store
     return {
+        "environment": env,
         "model_store": store if "://" in store else str(ROOT / store),
         **{f"{step}{SETTINGS_SUFFIX}": s.to_json() for step, s in settings.items()},
     }
 
 
 def data_version(settings: Mapping[str, Settings]) -> str:
-    """The version of the data that a pipeline reads: of the step that has a `source`."""
+    """The version of the data that a pipeline reads: of the step whose `source` has a version."""
     for step in settings.values():
         values = step.model_dump()
-        if "source" in values:
+        if "source" in values and "version" in values:
             version: str | None = values["version"]
             return version or sources.fingerprint(values["source"], values["query"])
     return ""

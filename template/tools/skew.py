@@ -6,7 +6,6 @@ of that run wrote down for the same rows: so code that has changed since is foun
 """
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,7 @@ from rich.table import Table
 
 from runtime import datasets
 from runtime.errors import ProjectError
-from runtime.records import ModelRecord
-from tools import history, predict, registry, screen
+from tools import predict, profiles, registry, screen
 from tools.predict import Protocol, Row, Server
 from tools.project import ROOT, project
 
@@ -33,7 +31,6 @@ SMALLEST = 1e-6
 ROWS_ALONE = 50
 """How many rows are also asked one by one; they are taken evenly from all of them."""
 MOST_ROWS = 10_000
-TRUTH = "truth"
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def skew(
 ) -> None:
     """Ask the real server for held-out rows, and compare with what the pipeline predicted."""
     record = registry.named(env, run) if run else registry.released(env)
-    rows, predictions = held_out(env, record)
+    rows, predictions = profiles.held_out(env, record, most=MOST_ROWS)
     store = project().environment(env).model_store
     variables = {
         "MODEL_STORE": store if "://" in store else str(ROOT / store),
@@ -94,35 +91,6 @@ def skew(
         )
     screen.what_next(
         f"The server answers as the pipeline did, for {len(rows)} rows of model {record.model_id}."
-    )
-
-
-def held_out(env: str, record: ModelRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows that a model was judged on, and what the pipeline predicted for them.
-
-    Raises:
-        ProjectError: no run of this environment has them any more.
-    """
-    for folder in reversed(history.folders(env)):
-        path = folder / history.RECORD
-        steps = json.loads(path.read_text())["steps"] if path.exists() else {}
-        made = {name: a for step in steps.values() for name, a in step["artifacts"].items()}
-        if record.model_id not in (s["parameters"].get("Output") for s in steps.values()):
-            continue
-        tests = [a for a in made.values() if a["metadata"].get("sha256") == record.data.test_sha256]
-        if not tests or "predictions" not in made:
-            continue
-        try:
-            rows = datasets.read(tests[0]["uri"])
-            predictions = datasets.read(made["predictions"]["uri"])
-        except (OSError, ImportError, ValueError):
-            # Removed since, or kept where this machine cannot read.
-            continue
-        rows = rows.iloc[:MOST_ROWS]
-        return rows, predictions.loc[rows.index].drop(columns=TRUTH, errors="ignore")
-    raise ProjectError(
-        f"the rows that model {record.model_id} was judged on are not here any more: `make run` "
-        "makes them anew; what it trains is compared by `make skew RUN=` and the id it shows"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.records import RunRecord
-from tools import screen
+from tools import screen, study
 from tools.project import ROOT, project
 
 # MLflow cuts a parameter's value off beyond this.
@@ -95,11 +95,13 @@ def tags(record: RunRecord) -> dict[str, str]:
 
 
 def parameters(record: RunRecord) -> dict[str, str]:
-    """The settings of each step, as `step.key`."""
+    """The settings of each step, as `step.key`; what a search found in place of what was set."""
+    searches = study.searches(record.steps)
+    found = {step: searches[step].found for step in searches}
     return {
         f"{step}.{key}": str(value)[:LONGEST_VALUE]
         for step, settings in record.lineage.settings.items()
-        for key, value in settings.items()
+        for key, value in {**settings, **found.get(step, {})}.items()
     }
 
 

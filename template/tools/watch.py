@@ -16,7 +16,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 from rich.live import Live
 
 from runtime.records import Artifact, Lineage, RunRecord, RunState, StepRecord
-from tools import conclusion, history, outputs, progress, registry, screen, submit
+from tools import conclusion, history, outputs, progress, registry, retrained, screen, submit
 from tools.cluster import Cluster
 from tools.connection import ClusterError
 from tools.progress import Step
@@ -56,6 +56,8 @@ def watch(cluster: Cluster, found: Any, lineage: Lineage | None = None) -> None:
     lineage = lineage or _lineage(found)
     record = _recorded(cluster, found, steps, lineage) if lineage else None
     _conclude(cluster, found, steps, record)
+    if record:
+        retrained.release(record)
 
 
 def _followed(cluster: Cluster, found: Any, steps: list[Step]) -> Any:

@@ -1,0 +1,20 @@
+"""Releasing what was trained again, where a team has turned that on."""
+
+import importlib
+
+from runtime.records import RunRecord
+from tools import conclusion, registry, screen
+from tools.project import project
+
+STEP = "monitor"
+
+
+def release(record: RunRecord) -> None:
+    """Release what a run has registered after an alarm, if its environment says so."""
+    environment = project().environment(record.environment)
+    model = registry.registered_by(record)
+    if not environment.release_retrained or STEP not in record.steps or not model:
+        return
+    screen.notice(f"release_retrained: model {model} is released")
+    why = f"trained again: {conclusion.reason(record.steps[STEP])}"
+    importlib.import_module("tools.release").release(record.environment, model, why)
