@@ -479,6 +479,8 @@ def test_all_that_is_shown_is_there(project: Generated, tmp_path: Path) -> None:
             assert rule["health"] == "ok", rule
             used = set(re.findall(r"\b(?:model|payload|push|request)_\w+", rule["query"]))
             assert used <= there, rule["name"]
-        (call,) = prometheus.ask("alerts")["alerts"]
+        # On a machine that is busy, a server may be slow, but not for minutes.
+        alerts = prometheus.ask("alerts")["alerts"]
+        (call,) = (each for each in alerts if each["state"] == "firing")
         assert call["labels"]["alertname"] == "ModelDrift"
         assert call["labels"]["namespace"] == "kubeflow"

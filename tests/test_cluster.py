@@ -99,7 +99,7 @@ from tools import run
 from tools.definition import load
 from tools.project import project
 environment = project().environment("local")
-known = run.facts("training", environment)
+known = run.facts("training", "local")
 known["lineage"] = run.origin("training", environment).model_dump_json()
 settings = {{step: project().settings(step) for step in run.steps_of("training")}}
 {definition}
@@ -128,6 +128,8 @@ def test_compiled_bytes_depend_on_nothing_else(project: Generated, tmp_path: Pat
     assert [file.name for file in files] == [
         "batch_prediction.kubernetes.yaml",
         "batch_prediction.yaml",
+        "monitoring.kubernetes.yaml",
+        "monitoring.yaml",
         "training.kubernetes.yaml",
         "training.yaml",
     ]
@@ -680,7 +682,7 @@ def test_the_loop_is_scheduled(
     schedules = {"monitoring": {"cron": "0 5 * * *"}}
 
     def told(payloads: str, **more: Any) -> None:
-        steps = {"monitor": {"env": {"PAYLOADS": payloads}, **more}}
+        steps = {"monitor": {"env": {"PAYLOAD_LOG": payloads}, **more}}
         write_dev(project, kfp, schedules=schedules, steps=steps)
         commit(project.path, "Schedules")
 
@@ -700,7 +702,7 @@ def test_the_loop_is_scheduled(
     assert run["trigger"] == {"cron_schedule": {"cron": "0 0 5 * * *"}}
     given = run["runtime_config"]["parameters"]
     assert not {"champion", "data_version"} & given.keys()
-    assert json.loads(given["monitor_settings"])["source"].startswith("payloads:${PAYLOADS")
+    assert json.loads(given["monitor_settings"])["source"].startswith("payloads:${PAYLOAD_LOG")
     # Without a volume it is all there is: nothing in it is of a platform.
     version = kfp.kept["versions"][-1]["pipeline_spec"]
     tasks = version["root"]["dag"]["tasks"]
@@ -714,7 +716,7 @@ def test_the_loop_is_scheduled(
     )
     assert not inner["monitor"]["cachingOptions"].get("enableCache")
     executor = version["deploymentSpec"]["executors"]["exec-monitor"]["container"]
-    assert {"name": "PAYLOADS", "value": f"file://{tmp_path}"} in executor["env"]
+    assert {"name": "PAYLOAD_LOG", "value": f"file://{tmp_path}"} in executor["env"]
     project.edit("config/project.yaml", 'labels: ""', "labels: data/truth.csv")
     commit(project.path, "Labels")
     submit("schedule").failed("monitor.labels", "data/truth.csv")

@@ -310,13 +310,13 @@ def test_a_payload_log(project: Generated) -> None:
         log = (project.path / step["log"]).read_text("utf-8")
         assert "READS artifacts/payloads" in log
         assert "READS data/labels.parquet" in log
-        findings = json.loads(Path(step["artifacts"]["metrics"]["uri"]).read_text("utf-8"))
+        findings = json.loads(Path(step["artifacts"]["findings"]["uri"]).read_text("utf-8"))
         assert findings["model_id"] == model
         assert findings["rows"] == findings["quality"]["rows"] == 500
         assert (findings["state"], findings["unwatched"]) == ("steady", [])
         # The world changes, and the same pipeline trains in the images.
         project.shipped_data(MOVED, 'frame.loc[::2, "worst texture"] += 18.0')
-        project.edit(config, "source: payloads:${PAYLOADS:-artifacts/payloads}", f"source: {MOVED}")
+        project.edit(config, "\nmonitor:\n", f"\nmonitor:\n  source: {MOVED}\n")
         project.edit(config, "source: sklearn:breast_cancer", f"source: {MOVED}")
         build_and_run(project, "PIPELINE=monitoring").succeeded()
         assert project.last_run["steps"]["monitor"]["parameters"]["Output"] == "retrain"
