@@ -200,6 +200,7 @@ def test_a_changed_pipeline_is_seen(project: Generated) -> None:
     project.make("test", "ARGS=tests/contracts/test_pipelines.py").succeeded()
     assert git(project.path, "diff", "--name-only").split() == [
         "pipelines/training.py",
+        "tests/golden/monitoring.yaml",
         "tests/golden/training.yaml",
     ]
 

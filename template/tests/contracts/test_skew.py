@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from runtime import datasets, models
 from runtime.records import Data, Lineage, ModelRecord
 from serving import predictor
-from tools import skew
+from tools import profiles, skew
 from tools.predict import Protocol, Server
 from tools.project import project
 
@@ -30,7 +30,7 @@ def predictions(fitted: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
     if not hasattr(evaluation, "predictions"):
         pytest.skip("evaluation.py has no `predictions`: `make skew` compares after a run")
     found: pd.DataFrame = evaluation.predictions(fitted, rows)
-    return found.drop(columns=skew.TRUTH, errors="ignore")
+    return found.drop(columns=profiles.TRUTH, errors="ignore")
 
 
 @pytest.fixture(scope="module")
