@@ -99,7 +99,7 @@ from tools import run
 from tools.definition import load
 from tools.project import project
 environment = project().environment("local")
-known = run.facts("training", "local")
+known = run.facts("training", "local", environment)
 known["lineage"] = run.origin("training", environment).model_dump_json()
 settings = {{step: project().settings(step) for step in run.steps_of("training")}}
 {definition}

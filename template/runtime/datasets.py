@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,8 @@ def write(frame: pd.DataFrame, path: str) -> dict[str, Any]:
 
 def read(path: str) -> pd.DataFrame:
     """Read a frame that `write` wrote, from a path or a URI."""
-    if "://" not in path:
-        return pd.read_parquet(path)
-    import fsspec
-
-    with fsspec.open(path, "rb") as file:
-        return pd.read_parquet(file)
+    with _opened(path) as source:
+        return pd.read_parquet(source)
 
 
 def parts(
@@ -36,13 +33,15 @@ def parts(
 
     Of `columns`, those that the file does not have are left out.
     """
-    if "://" not in path:
-        yield from _parts(path, columns, rows)
-        return
-    import fsspec
+    from pyarrow.parquet import ParquetFile
 
-    with fsspec.open(path, "rb") as file:
-        yield from _parts(file, columns, rows)
+    with _opened(path) as source, ParquetFile(source) as table:
+        known = table.schema_arrow.names
+        wanted = None if columns is None else [name for name in columns if name in known]
+        # Over all groups at once, PyArrow keeps what it has read.
+        for group in range(table.num_row_groups):
+            for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted):
+                yield batch.to_pandas()
 
 
 def write_parts(frame: pd.DataFrame, folder: str, *, rows: int) -> list[str]:
@@ -74,13 +73,13 @@ def sample(frame: pd.DataFrame, rows: int = 20) -> list[dict[str, Any]]:
     return found
 
 
-def _parts(source: Any, columns: list[str] | None, rows: int) -> Iterator[pd.DataFrame]:
-    from pyarrow.parquet import ParquetFile
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """A path as it is, or the file at a URI."""
+    if "://" not in path:
+        yield path
+        return
+    import fsspec
 
-    with ParquetFile(source) as table:
-        known = table.schema_arrow.names
-        wanted = None if columns is None else [name for name in columns if name in known]
-        # Over all groups at once, PyArrow keeps what it has read.
-        for group in range(table.num_row_groups):
-            for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted):
-                yield batch.to_pandas()
+    with fsspec.open(path, "rb") as file:
+        yield file

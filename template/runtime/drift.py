@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from runtime.reference import Counts, Numbers, Reference, Tally
+from runtime.reference import Counts, Numbers, Tally
 from runtime.watch import Thresholds
 
 State = Literal["drift", "steady", "unknown"]
@@ -108,7 +108,7 @@ def compare(tally: Tally, thresholds: Thresholds | None = None) -> Drift:
         column = reference.columns[name]
         both = [(test, corrected[id(test)]) for test in (values, missing) if test]
         state, reason = _verdict(tally, name, both, options)
-        index = psi(*_binned(reference, tally, name)) if values else None
+        index = psi(*_binned(tally, name)) if values else None
         changes.append(
             Change(
                 column=name,
@@ -267,9 +267,9 @@ def _verdict(
     return "steady", f"distance {worst:.2f}{seen if blind > options.distance else ''}"
 
 
-def _binned(reference: Reference, tally: Tally, name: str) -> tuple[Counts, Counts]:
+def _binned(tally: Tally, name: str) -> tuple[Counts, Counts]:
     """The counts before and now, in the bins of a population stability index."""
-    column = reference.columns[name]
+    column = tally.reference.columns[name]
     before, now = np.array(column.counts), tally.counts[name]
     if not isinstance(column, Numbers):
         return before, now

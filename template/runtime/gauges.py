@@ -20,10 +20,10 @@ STATES = ("drift", "steady", "unknown")
 log = logging.getLogger("monitoring")
 
 
-def push(findings: Findings, gateway: str, *, project: str, environment: str) -> str:
-    """Send the gauges, in place of those of the look before; return why not, or nothing.
+def push(findings: Findings, gateway: str, *, project: str, environment: str) -> None:
+    """Send the gauges, in place of those of the look before.
 
-    An alarm on the gateway's silence tells of it as well, so it does not end the run.
+    That it failed is logged, and does not end the run: an alarm on the gateway's silence tells too.
     """
     job = f"{project}-monitoring"
     namespace = NAMESPACE.read_text().strip() if NAMESPACE.exists() else "local"
@@ -36,10 +36,7 @@ def push(findings: Findings, gateway: str, *, project: str, environment: str) ->
             timeout=PATIENCE,
         )
     except (OSError, HTTPException) as error:
-        reason = f"{gateway} was not told what was found: {error}"
-        log.warning(reason)
-        return reason
-    return ""
+        log.warning("%s was not told what was found: %s", gateway, error)
 
 
 def gauges(findings: Findings) -> CollectorRegistry:

@@ -5,11 +5,9 @@ Each column of what was asked and answered is held against the model's reference
 once more, by the metrics of its own evaluation.
 """
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +16,7 @@ import pandera.pandas as pa
 from scipy import stats
 from sklearn.pipeline import Pipeline
 
-from runtime import drift, models, recent, sources
+from runtime import drift, predictions, recent, sources
 from runtime.drift import LEAST, Change, Drift, State
 from runtime.errors import ProjectError
 from runtime.payloads import INPUT, OUTPUT
@@ -154,8 +152,7 @@ def released(model_store: str, champion: str, *, trusted: Sequence[str]) -> Rele
         ProjectError: nothing is released, the model is missing or was changed, or it has no
             profile.
     """
-    if not champion:
-        raise ProjectError("no model is released, so there is none to watch: `make release` first")
+    model = predictions.released_model(model_store, champion, trusted=trusted)
     store = ModelStore(model_store)
     record = store.find(model_id(champion))
     if record is None:
@@ -166,9 +163,6 @@ def released(model_store: str, champion: str, *, trusted: Sequence[str]) -> Rele
             f"model {record.model_id} has no reference profile, so nothing says what its rows "
             "looked like: docs/monitoring.md says how a model gets one"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        store.fetch(champion, Path(folder))
-        model = models.load(Path(folder), sha256=champion, trusted_packages=trusted)
     reference = Reference.parse(profile, where=f"the profile of model {record.model_id}")
     return Released(record, model, reference, store.records()[-1].registered_at)
 
@@ -228,7 +222,6 @@ def judged(
     lacking = [name for name in science.schema.columns if name not in rows]
     if lacking:
         return unknown(f"{len(lacking)} columns that the metrics need are not there: {lacking[0]}")
-    rows = rows.dropna(subset=[science.target])
     try:
         now = science.scores(released.model, rows)
     except Exception as error:  # The team's own code, on rows that it has never seen.
@@ -261,7 +254,7 @@ def decided(
     found: Drift, seen: Seen, quality: QualityFound, options: Watch
 ) -> tuple[Literal["retrain", "keep"], str]:
     """What is to be done, and why."""
-    if seen.broken_rows or seen.broken:
+    if seen.broken:
         return "keep", "the data break the schema, and nothing is trained on broken data"
     alarms = {
         "drift": _told(found),

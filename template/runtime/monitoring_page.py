@@ -1,7 +1,6 @@
 """What was found of a released model, as a page to look at."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from runtime.monitoring import ColumnFound, Findings
 from runtime.pictures import SERIES, STYLE, svg
+from runtime.records import moment
 
 MOST_PICTURES = 12
 LONGEST = 9
@@ -140,7 +140,7 @@ def page(findings: Findings) -> str:
         autoescape=True,
         undefined=StrictUndefined,
     )
-    jinja.filters |= {"chance": _chance, "moment": _moment}
+    jinja.filters |= {"chance": _chance, "moment": moment}
     return jinja.from_string(PAGE).render(
         found=findings,
         headline=HEADLINES[findings.verdict],
@@ -170,10 +170,6 @@ def picture(column: ColumnFound) -> Markup:
 
 def _chance(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _moment(text: str) -> str:
-    return f"{datetime.fromisoformat(text):%d %B %Y, %H:%M} UTC"
 
 
 def _bars(axes: Axes, words: Sequence[str], column: ColumnFound) -> None:

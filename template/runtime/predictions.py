@@ -48,6 +48,13 @@ def predict(
     if problems:
         heading = "the table breaks the schema (rows count from 0):"
         raise ProjectError("\n".join([heading, *problems]))
+    return answered(model, inputs, answer)
+
+
+def answered(
+    model: Pipeline, inputs: pd.DataFrame, answer: Callable[[Pipeline, pd.DataFrame], Any]
+) -> pd.DataFrame:
+    """The same for rows of which it is known that they keep the schema."""
     answers = pd.DataFrame({"answer": answer(model, inputs)}, index=inputs.index)
     if hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(inputs)

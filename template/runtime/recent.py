@@ -84,8 +84,7 @@ def table(
         outputs = pd.DataFrame(index=rows.index)
         good = inputs.drop(index=list(bad))
         if len(inputs.columns) == len(wanted) and len(good):
-            said = predictions.predict(model, good, schema=schema, columns=wanted, answer=answer)
-            outputs = said.reindex(rows.index)
+            outputs = predictions.answered(model, good, answer).reindex(rows.index)
         truth = rows.get(target, pd.Series([None] * len(rows), dtype=object))
         yield Part(inputs, outputs, truth, broken)
 

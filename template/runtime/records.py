@@ -1,6 +1,7 @@
 """Lineage: what a run was made of, and what came out of it."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -9,6 +10,11 @@ from runtime.settings import Settings
 
 RunState = Literal["succeeded", "failed", "interrupted"]
 StepState = Literal["ran", "cached", "skipped", "failed", "not reached"]
+
+
+def moment(text: str) -> str:
+    """The time of a record, for reading."""
+    return f"{datetime.fromisoformat(text):%d %B %Y, %H:%M} UTC"
 
 
 class Lineage(Settings):

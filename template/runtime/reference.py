@@ -6,7 +6,7 @@ of a table add up to those of the whole, so that a table of any size is counted 
 memory that does not grow. `runtime.drift` says whether two such counts differ.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -26,14 +26,26 @@ EXAMPLES = 5
 BARS = 30
 """Of a picture of numbers."""
 TAIL = 0.005
-"""What is left out of it at either end."""
+"""What its first and its last bar take together, at either end."""
 LARGEST = 1e300
 """Beyond it, the width of a bar is no number any more, and there is no picture."""
 
 Counts = NDArray[np.int64]
 
 
-class Numbers(Settings):
+class _Counted(Settings):
+    """What is counted of any column."""
+
+    counts: list[int]
+    missing: int
+
+    @property
+    def rows(self) -> int:
+        """How many there were, the missing among them."""
+        return sum(self.counts) + self.missing
+
+
+class Numbers(_Counted):
     """A column of numbers, or of times: those are seconds since 1970."""
 
     kind: Literal["numbers"] = "numbers"
@@ -45,11 +57,6 @@ class Numbers(Settings):
     that; and so on to those greater than the last."""
     missing: int
     """How many are not a finite number."""
-
-    @property
-    def rows(self) -> int:
-        """How many there were, the missing among them."""
-        return sum(self.counts) + self.missing
 
     def histogram(self, counts: Counts) -> tuple[list[float], list[float]]:
         """Edges, the same for all counts, and the share of what lies between each two.
@@ -83,7 +90,7 @@ class Numbers(Settings):
         return np.diff(upto), numbers.size - known.size
 
 
-class Categories(Settings):
+class Categories(_Counted):
     """A column of anything else, by its values as text."""
 
     kind: Literal["categories"] = "categories"
@@ -92,11 +99,6 @@ class Categories(Settings):
     counts: list[int]
     """How many there are of each value, and last, of all that are not among `values`."""
     missing: int
-
-    @property
-    def rows(self) -> int:
-        """How many there were, the missing among them."""
-        return sum(self.counts) + self.missing
 
     def histogram(self, counts: Counts) -> tuple[list[str], list[float]]:
         """The most frequent values, then the others, and the share of each."""
@@ -141,11 +143,6 @@ class Reference(Settings):
         """Count what a model was asked, and what it answered, as the payload log names them."""
         return cls.of(joined(inputs, outputs))
 
-    def only(self, names: Collection[str]) -> Self:
-        """The reference of some of the columns."""
-        kept = {name: column for name, column in self.columns.items() if name in names}
-        return self.model_copy(update={"columns": kept})
-
 
 class Tally:
     """Later data, counted as the reference counts its own."""
@@ -181,7 +178,8 @@ class Tally:
             counts, missing = column.tally(table[name])
             self.counts[name] += counts
             self.missing[name] += missing
-            if isinstance(column, Categories) and counts[-1]:
+            wanting = len(self.new[name]) < EXAMPLES
+            if isinstance(column, Categories) and counts[-1] and wanting:
                 self._remember(name, column.new(table[name]))
 
     def merge(self, other: "Tally") -> None:

@@ -345,10 +345,16 @@ def serve(
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, log_config=None, timeout_graceful_shutdown=10
     )
+    server = uvicorn.Server(config)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Raised by uvicorn once more when all is written: then there is nothing left to do.
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run()
+        # Uvicorn listens only while it serves, and raises once more what it heard when all is
+        # written: then there is nothing left to do.
+        signal.signal(number, end)
+    server.run()
 
 
 def main() -> NoReturn:

@@ -59,6 +59,11 @@ def expanded(text: str, variables: Mapping[str, str] = os.environ) -> str:
     return VARIABLE.sub(value, text)
 
 
+def filled(text: str, variables: Mapping[str, str] = os.environ) -> str:
+    """The text with the values that are known; a variable without one stays as it stands."""
+    return VARIABLE.sub(lambda match: variables.get(match[1], match[2] or match[0]), text)
+
+
 def redacted(source: str) -> str:
     """The source without a password, to be shown."""
     return re.sub(r"://[^@/]*@", "://…@", source)

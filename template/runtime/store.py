@@ -55,19 +55,12 @@ class ModelStore:
 
     def sample(self, model: str) -> list[dict[str, Any]]:
         """Rows to ask a registered model with; empty when it was registered without."""
-        path = f"{self._root}/{model}/{SAMPLE}"
-        if not self._files.exists(path):
-            return []
-        rows: list[dict[str, Any]] = json.loads(self._files.cat_file(path))["instances"]
+        rows: list[dict[str, Any]] = self._read(f"{model}/{SAMPLE}").get("instances", [])
         return rows
 
     def profile(self, model: str) -> dict[str, Any] | None:
         """The reference profile of a registered model; None when it has none."""
-        path = f"{self._root}/{model}/{PROFILE}"
-        if not self._files.exists(path):
-            return None
-        found: dict[str, Any] = json.loads(self._files.cat_file(path))
-        return found
+        return self._read(f"{model}/{PROFILE}") or None
 
     def keep_profile(self, model: str, profile: Mapping[str, Any]) -> None:
         """Keep the reference profile of a registered model."""
@@ -141,10 +134,7 @@ class ModelStore:
 
     def answers(self, model: str, image: str) -> list[dict[str, Any]]:
         """What an image's server answers to the sample of a model; empty when nobody asked it."""
-        path = f"{self._root}/{model}/{_answers(image)}"
-        if not self._files.exists(path):
-            return []
-        rows: list[dict[str, Any]] = json.loads(self._files.cat_file(path))["predictions"]
+        rows: list[dict[str, Any]] = self._read(f"{model}/{_answers(image)}").get("predictions", [])
         return rows
 
     def keep_answers(self, model: str, image: str, rows: list[dict[str, Any]]) -> None:
@@ -171,10 +161,7 @@ class ModelStore:
 
     def champion(self) -> str:
         """SHA-256 of the released model; empty when nothing is released."""
-        path = f"{self._root}/{CHAMPION}"
-        if not self._files.exists(path):
-            return ""
-        sha256: str = json.loads(self._files.cat_file(path))["sha256"]
+        sha256: str = self._read(CHAMPION).get("sha256", "")
         return sha256
 
     def fetch(self, sha256: str, folder: Path) -> Path:
@@ -203,6 +190,14 @@ class ModelStore:
         # An object store has no folders, and a bucket is not made by a slip in its name.
         if self._local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """What `_write` wrote; empty when it is not there."""
+        path = f"{self._root}/{name}"
+        if not self._files.exists(path):
+            return {}
+        found: dict[str, Any] = json.loads(self._files.cat_file(path))
+        return found
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         path = f"{self._root}/{name}"

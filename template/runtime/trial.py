@@ -13,13 +13,19 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runtime.errors import ProjectError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    Drawn = CategoricalDistribution | FloatDistribution | IntDistribution
 
 VARIABLE = "TRIAL"
 # So many draws from a space show whether a part of it depends on another.
@@ -60,7 +66,7 @@ class Task:
             yield scores[metric]
 
 
-def distributions(space: Callable[[Any], Any]) -> "dict[str, BaseDistribution]":
+def distributions(space: Callable[[Any], Any]) -> "dict[str, Drawn]":
     """What each parameter of a space is drawn from.
 
     Raises:
@@ -69,12 +75,13 @@ def distributions(space: Callable[[Any], Any]) -> "dict[str, BaseDistribution]":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = []
+    found: list[dict[str, Drawn]] = []
     for seed in range(DRAWS):
         sampler = optuna.samplers.RandomSampler(seed=seed)
         trial = optuna.create_study(sampler=sampler).ask()
         space(trial)
-        found.append(trial.distributions)
+        # Optuna has no other that a trial can suggest from.
+        found.append(cast("dict[str, Drawn]", trial.distributions))
     changing = {
         name
         for each in found
@@ -108,7 +115,7 @@ def chosen(space: Callable[[Any], dict[str, Any]], texts: Mapping[str, str]) -> 
         if isinstance(drawn, CategoricalDistribution):
             values[name] = next(each for each in drawn.choices if str(each) == text)
             continue
-        low, high, step = drawn.low, drawn.high, drawn.step  # type: ignore[attr-defined]
+        low, high, step = drawn.low, drawn.high, drawn.step
         number = min(max(float(text), low), high)
         if step:
             number = min(low + round((number - low) / step) * step, high)

@@ -31,6 +31,7 @@ def with_parameters_of(inner: Any) -> Callable[[Callable[..., None]], Callable[.
             inside = {name: given[name] for name in wanted}
             function(**{name: given[name] for name in own}, **{passed_on: inside})
 
+        # What KFP reads the pipeline's parameters from.
         outer.__signature__ = signature  # type: ignore[attr-defined]
         return outer
 

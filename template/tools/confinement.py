@@ -101,7 +101,7 @@ def reaches(settings: Settings, model_store: str) -> str:
     values = {**settings.model_dump(mode="json"), "the model store": model_store}
     for key, value in values.items():
         if isinstance(value, str):
-            value = sources.VARIABLE.sub(lambda v: os.environ.get(v[1], v[2] or v[0]), value)
+            value = sources.filled(value)
         here = isinstance(value, str) and sources.local_path(value)
         if "://" in json.dumps(value) and not here:
             return key

@@ -26,7 +26,7 @@ import typer
 
 from runtime import datasets, validation
 from runtime.errors import ProjectError
-from runtime.records import RunRecord
+from runtime.records import RunRecord, StepRecord
 from runtime.store import model_id
 from tools import conclusion, history, pages, predict, profiles, registry, scratch, screen
 from tools.predict import Protocol, Server
@@ -90,7 +90,7 @@ def drift_demo(
     if len(rows) > MOST_ROWS:
         rows = rows.sample(MOST_ROWS, random_state=SEED)
     prepare(folder, rows)
-    if scratch.run(folder, "tools.drift_demo", "--inside"):
+    if scratch.run(folder, "tools.drift_demo", "--inside").returncode:
         sys.exit(1)
 
 
@@ -169,8 +169,7 @@ def judged(model: str) -> tuple[pd.DataFrame, list[str]]:
     found = registry.named(ENV, model)
     rows, _ = profiles.held_out(ENV, found)
     step = record(registry.run_of([ENV], model)).steps["evaluate"]
-    summary = json.loads(Path(step.artifacts["metrics"].uri).read_text())
-    return rows.reset_index(drop=True), list(summary["importance"])
+    return rows.reset_index(drop=True), list(written(step, "metrics")["importance"])
 
 
 @contextlib.contextmanager
@@ -300,9 +299,7 @@ def verb(module: str, *arguments: str) -> str:
     Raises:
         ProjectError: it failed.
     """
-    done = subprocess.run(
-        scratch.command(module, *arguments), cwd=ROOT, capture_output=True, text=True
-    )
+    done = scratch.run(ROOT, module, *arguments, capture=True)
     with (ROOT / LOG).open("a") as log:
         log.write(f"$ {module} {' '.join(arguments)}\n{done.stdout}{done.stderr}\n")
     if done.returncode:
@@ -319,9 +316,13 @@ def record(run: str) -> RunRecord:
 
 def findings(run: RunRecord) -> dict[str, Any]:
     """What the step `monitor` found in a run."""
-    path = Path(run.steps["monitor"].artifacts["findings"].uri)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return written(run.steps["monitor"], "findings")
+
+
+def written(step: StepRecord, name: str) -> dict[str, Any]:
+    """The JSON of a step's artifact."""
+    content: dict[str, Any] = json.loads(Path(step.artifacts[name].uri).read_text())
+    return content
 
 
 def science(name: str) -> Any:
@@ -342,7 +343,7 @@ def finish(story: Story) -> None:
     metric = found.quality.metric
     values = {"when trained": found.quality.then.get(metric)}
     if again.steps["evaluate"].state != "skipped":
-        judgement = json.loads(Path(again.steps["evaluate"].artifacts["metrics"].uri).read_text())
+        judgement = written(again.steps["evaluate"], "metrics")
         values["champion now"] = (judgement["champion"] or {}).get(metric)
         values["trained again"] = judgement["candidate"][metric]
     known = {name: value for name, value in values.items() if value is not None}

@@ -1,7 +1,6 @@
 """Self-contained pages: one file that opens anywhere, without a network."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
+
+from runtime.records import moment
 
 FOLDER = Path(__file__).with_name("pages")
 
@@ -104,8 +105,3 @@ def duration(seconds: float) -> str:
     if seconds >= 60:
         return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
     return f"{seconds:.1f} s"
-
-
-def moment(text: str) -> str:
-    """An ISO time for reading, in UTC."""
-    return f"{datetime.fromisoformat(text):%d %B %Y, %H:%M} UTC"

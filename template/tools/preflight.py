@@ -33,8 +33,7 @@ def check(steps: Iterable[str], environment: Environment, where: str) -> set[str
         for key in PLACES:
             place = str(settings.get(key, ""))
             _require_variables(step, key, place, environment, where)
-            variables = environment.execution(step).env
-            place = sources.VARIABLE.sub(lambda v: variables.get(v[1], v[2] or v[0]), place)  # noqa: B023
+            place = sources.filled(place, environment.execution(step).env)
             if path := _path(place):
                 _require_volume(step, f"{step}.{key}", path, environment, where)
                 if key == "source" and "version" in settings:

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import typer
 
 from runtime.errors import ProjectError
-from runtime.records import Artifact, RunRecord, Study, Trial
+from runtime.records import Artifact, RunRecord, Study, Trial, moment
 from runtime.store import ModelStore, model_id
 from tools import card, charts, evidence, graph, history, pages, screen, study
 from tools.conclusion import own_error
@@ -205,7 +205,7 @@ class Story:
                 name: f"{int(artifact.metadata['rows']):,} rows" for name, artifact in self.data
             },
             "Settings": {**self.settings.get("train", {}), **self._found},
-            "Run": f"{self.record.run_id}, {pages.moment(self.record.started_at)}",
+            "Run": f"{self.record.run_id}, {moment(self.record.started_at)}",
             "Commit": self.record.lineage.git_commit,
             "SHA-256": self.model_sha256,
         }

@@ -11,9 +11,10 @@ STEP = "monitor"
 
 def release(record: RunRecord) -> None:
     """Release what a run has registered after an alarm, if its environment says so."""
-    environment = project().environment(record.environment)
     model = registry.registered_by(record)
-    if not environment.release_retrained or STEP not in record.steps or not model:
+    if STEP not in record.steps or not model:
+        return
+    if not project().environment(record.environment).release_retrained:
         return
     screen.notice(f"release_retrained: model {model} is released")
     why = f"trained again: {conclusion.reason(record.steps[STEP])}"

@@ -51,7 +51,7 @@ def run(
 
     environment = project().environment(env)
     environment.require_folder(env)
-    known = facts(pipeline, env)
+    known = facts(pipeline, env, environment)
     if "monitor" in steps_of(pipeline) and known["champion"]:
         profiles.complete(env, model_id(known["champion"]))
     definition = load(pipeline, environment)
@@ -105,7 +105,7 @@ def track(record: RunRecord) -> None:
         importlib.import_module("tools.tracking").log(record)
 
 
-def facts(pipeline: str, env: str) -> dict[str, str]:
+def facts(pipeline: str, env: str, environment: Environment) -> dict[str, str]:
     """What a pipeline can ask for by the name of a parameter, save `lineage`.
 
     `data_version`, `champion`, `environment`, `model_store`, and `<step>_settings` for each step.
@@ -113,14 +113,14 @@ def facts(pipeline: str, env: str) -> dict[str, str]:
     settings = {step: project().settings(step) for step in steps_of(pipeline)}
     return {
         "data_version": data_version(settings),
-        "champion": registry.champion(project().environment(env).model_store),
-        **given(settings, env),
+        "champion": registry.champion(environment.model_store),
+        **given(settings, env, environment),
     }
 
 
-def given(settings: Mapping[str, Settings], env: str) -> dict[str, str]:
+def given(settings: Mapping[str, Settings], env: str, environment: Environment) -> dict[str, str]:
     """Of these facts, what is written down: nothing has to be asked for it."""
-    store = project().environment(env).model_store
+    store = environment.model_store
     return {
         "environment": env,
         "model_store": store if "://" in store else str(ROOT / store),

@@ -63,6 +63,24 @@ def variables(folder: Path) -> dict[str, str]:
     return {**known, "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'src'}"}
 
 
-def run(folder: Path, module: str, *arguments: str) -> int:
-    """Run a verb in the copy, on this terminal, and return its exit code."""
-    return subprocess.run(command(module, *arguments), cwd=folder, env=variables(folder)).returncode
+def run(
+    folder: Path, module: str, *arguments: str, capture: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """Run a verb in the copy, on this terminal unless what it says is captured."""
+    pipe = subprocess.PIPE if capture else None
+    with subprocess.Popen(
+        command(module, *arguments),
+        cwd=folder,
+        env=variables(folder),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    ) as running:
+        try:
+            out, err = running.communicate()
+        except KeyboardInterrupt:
+            # It has heard Ctrl-C as well. `subprocess.run` would kill it before it has ended what
+            # it started, which then nobody would.
+            running.communicate()
+            raise
+    return subprocess.CompletedProcess(running.args, running.returncode, out, err)

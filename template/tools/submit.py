@@ -89,7 +89,7 @@ def prepare(
     inputs = definition.component_spec.inputs or {}
     asked = sorted(name for name in {*unknown, *look_up} if name in inputs)
     questions = resolve.questions(asked, settings)
-    known = run.given(settings, env)
+    known = run.given(settings, env, environment)
     if "data_version" not in questions:
         known["data_version"] = run.data_version(settings)
     if "champion" not in questions:

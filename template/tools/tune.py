@@ -28,7 +28,7 @@ from tools.imports import closure
 from tools.project import ROOT, project
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from runtime.trial import Drawn
 
 GROUP, VERSION = "kubeflow.org", "v1beta1"
 EXPERIMENTS, TRIALS = f"experiments.{GROUP}", f"trials.{GROUP}"
@@ -166,7 +166,7 @@ def experiment(
     }
 
 
-def parameters(space: "Mapping[str, BaseDistribution]") -> list[Object]:
+def parameters(space: "Mapping[str, Drawn]") -> list[Object]:
     """A space in Katib's terms, where every value is a text.
 
     Raises:
@@ -193,12 +193,12 @@ def parameters(space: "Mapping[str, BaseDistribution]") -> list[Object]:
             )
             continue
         _require_plain(name, [name])
-        low, high, step = drawn.low, drawn.high, drawn.step  # type: ignore[attr-defined]
+        low, high, step = drawn.low, drawn.high, drawn.step
         whole = isinstance(drawn, IntDistribution)
         feasible = {"min": str(low), "max": str(high)}
         if step and not (whole and step == 1):
             feasible["step"] = str(step)
-        if drawn.log:  # type: ignore[attr-defined]
+        if drawn.log:
             feasible["distribution"] = "logUniform"
         kind = "int" if whole else "double"
         found.append({"name": name, "parameterType": kind, "feasibleSpace": feasible})

@@ -232,7 +232,10 @@ def test_what_is_trained_on(
     """The alarm is raised and told all the same."""
     for table, verdict in ((rows(1000, shift=0.5), drifted), (rows(1000, noise=0.2), worse)):
         # Of inputs alone, so that each table gives one alarm.
-        few = replace(released, reference=released.reference.only([f"{INPUT}x"]))
+        name = f"{INPUT}x"
+        few = replace(
+            released, reference=Reference(columns={name: released.reference.columns[name]})
+        )
         options = table_of(table, tmp_path, retrain_on=retrain_on)
         found = monitoring.look(few, options, science)
         assert found.verdict == verdict

@@ -23,7 +23,7 @@ def test_compiles_to_what_is_kept_in_git(pipeline: str) -> None:
 def test_asks_for_nothing_that_nobody_knows(pipeline: str) -> None:
     environment = project().environment("local")
     definition = load(pipeline, environment)
-    known = {**run.facts(pipeline, "local"), "lineage": ""}
+    known = {**run.facts(pipeline, "local", environment), "lineage": ""}
     assert run.select(definition, known).keys() <= known.keys()
 
 
