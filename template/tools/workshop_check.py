@@ -7,11 +7,12 @@ import typer
 from runtime.errors import ProjectError
 from tools import screen, workshop_board
 from tools.labs import progress
-from tools.labs.lab import Finding, Lab, named
+from tools.labs.lab import Finding, Lab, Scope, named
 
 
 def check(
     lab: Annotated[str, typer.Option(help="The number of a lab; empty: the next one.")] = "",
+    url: Annotated[str, typer.Option(help="Of the model server, where a lab asks it.")] = "",
 ) -> None:
     """Look at what the participant did, not at what it looks like."""
     chosen = named(lab) if lab else progress.read().next()
@@ -20,7 +21,7 @@ def check(
         return
     screen.console.print(f"[bold]{chosen.number}. {screen.escape(chosen.title)}[/]")
     with screen.console.status("Looking at your project"):
-        findings = looked_at(chosen)
+        findings = looked_at(chosen, url)
     missing = next((each for each in findings if not each.right), None)
     for each in findings:
         show(each)
@@ -35,10 +36,10 @@ def check(
     raise typer.Exit(1)
 
 
-def looked_at(lab: Lab) -> list[Finding]:
+def looked_at(lab: Lab, url: str) -> list[Finding]:
     """What a lab finds; what it cannot look at is missing too."""
     try:
-        return lab.check(progress.read().since(lab))
+        return lab.check(Scope(progress.read().of(lab).since, url))
     except ProjectError as error:
         return [Finding("the project can be looked at", False, str(error))]
 

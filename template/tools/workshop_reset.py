@@ -85,11 +85,11 @@ def everything(before: str) -> str:
     then = filter(None, git("ls-tree", "-r", "-z", "--name-only", before).split("\0"))
     there = [path for path in then if os.path.lexists(ROOT / path)]
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": f"{folder}/index"}
-        git("read-tree", "HEAD", **index)
-        git("add", "--all", **index)
-        git("add", "--force", "--", *there, **index)
-        return git("write-tree", **index).strip()
+        index = f"{folder}/index"
+        git("read-tree", "HEAD", GIT_INDEX_FILE=index)
+        git("add", "--all", GIT_INDEX_FILE=index)
+        git("add", "--force", "--", *there, GIT_INDEX_FILE=index)
+        return git("write-tree", GIT_INDEX_FILE=index).strip()
 
 
 def keep(lab: Lab, tree: str) -> str:

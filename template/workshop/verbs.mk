@@ -7,8 +7,8 @@ LAB =
 workshop: $(READY) ## Show the labs and what is done, or the page of one (LAB=3)
 	@$(PYTHON) -m tools.workshop --lab "$(LAB)"
 
-workshop-check: $(READY) ## Is the lab done? If not, what is missing, and one hint more each time (LAB= or the next)
-	@$(PYTHON) -m tools.workshop_check --lab "$(LAB)"
+workshop-check: $(READY) ## Is the lab done? If not, what is missing, and one hint more each time (LAB= or the next; URL=)
+	@$(PYTHON) -m tools.workshop_check --lab "$(LAB)" --url "$(URL)"
 
 workshop-reset: $(READY) ## Begin a lab again; what you did is kept on a branch (LAB=3)
 	@$(PYTHON) -m tools.workshop_reset --lab "$(LAB)"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.errors import ProjectError
 from tools import registry
 from tools.labs import past
-from tools.labs.lab import MATERIAL, Finding, Since
+from tools.labs.lab import MATERIAL, Finding, Scope
 from tools.project import ROOT, project
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ def prepare() -> str:
         frame = data()
         column, value = breakable(frame)
         broken = frame.copy()
-        broken.iloc[list(ROWS), broken.columns.get_loc(column)] = value
+        broken.loc[broken.index.isin(ROWS), column] = value
         FILE.parent.mkdir(parents=True, exist_ok=True)
         broken.to_csv(FILE, index=False)
         NOTE.write_text(json.dumps({"column": column, "value": value}), encoding="utf-8")
     return f"{FILE.relative_to(ROOT)} has this project's data, as somebody sent them to you."
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """A run that validation stopped, a schema that still would, and a run that was good again."""
     prepare()
     file = str(FILE.relative_to(ROOT))
-    runs = [run for run in past.runs(since=since) if past.source(run) == file]
+    runs = [run for run in past.runs(scope=scope) if past.source(run) == file]
     stopped = [run for run in runs if past.states(run).get("validate") == "failed"]
     yield Finding(
         "validation stopped a run on the broken data",

@@ -7,10 +7,10 @@ from runtime.records import ModelRecord, RunRecord
 from runtime.store import model_id
 from tools import history, registry
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """A released model that came out of a run which held it against another one, fairly."""
     now = past.champion()
     yield Finding(
@@ -21,7 +21,7 @@ def check(since: Since) -> Iterator[Finding]:
     )
     if now is None:
         return
-    fight = fought(now, since)
+    fight = fought(now, scope)
     before = registry.store(past.ENV).find(model_id(fight.champion)) if fight else None
     yield Finding(
         "the champion has beaten the one before",
@@ -39,9 +39,9 @@ def check(since: Since) -> Iterator[Finding]:
         yield Finding("it was a fair fight", *fair(before, fight))
 
 
-def fought(model: ModelRecord, since: Since) -> RunRecord | None:
+def fought(model: ModelRecord, scope: Scope) -> RunRecord | None:
     """The run that registered a model while another one was the champion; None without one."""
-    for run in reversed(past.succeeded(since=since)):
+    for run in reversed(past.succeeded(scope=scope)):
         others = run.champion not in ("", model.sha256)
         if others and registry.registered_by(run) == model.model_id:
             return run

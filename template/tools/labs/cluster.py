@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 from tools.project import project
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """An environment that names a cluster, and a run there that was followed to its end."""
     clusters = [name for name in project().environments if project().environment(name).namespace]
     yield Finding(
@@ -16,7 +16,7 @@ def check(since: Since) -> Iterator[Finding]:
         "no file of config/environments has a namespace",
         ("docs/cluster.md says what the file of an environment needs.",),
     )
-    runs = [run for name in clusters for run in past.runs(env=name, since=since)]
+    runs = [run for name in clusters for run in past.runs(env=name, scope=scope)]
     yield Finding(
         "a run on it has succeeded",
         any(run.state == "succeeded" and run.runner == "cluster" for run in runs),

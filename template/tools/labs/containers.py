@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """A run in the step images, and one without them, with the same numbers."""
     runs = past.succeeded()
-    inside = [run for run in runs if run.runner == "docker" and run.started_at >= since.moment]
+    inside = [run for run in runs if run.runner == "docker" and run.started_at >= scope.since]
     yield Finding(
         "a run in containers has succeeded",
         bool(inside),

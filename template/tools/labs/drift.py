@@ -13,7 +13,7 @@ from runtime.store import CHAMPION, model_id
 from tools import registry
 from tools.labs import past
 from tools.labs.broken_data import data, science
-from tools.labs.lab import MATERIAL, Finding, Since
+from tools.labs.lab import MATERIAL, Finding, Scope
 from tools.project import ROOT, project
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def prepare() -> str:
     return f"{FILE.relative_to(ROOT)} has the rows of a year later: instruments were replaced."
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """An alarm, a model of the world as it is now, and the way back."""
     prepare()
     file = str(FILE.relative_to(ROOT))
     looked = [
         (run, found)
-        for run in past.succeeded(PIPELINE, since)
+        for run in past.succeeded(PIPELINE, scope)
         if (found := findings(run)).get("source") == file
     ]
     yield Finding(
@@ -140,7 +140,8 @@ def shifted(rows: "pd.DataFrame") -> "pd.DataFrame":
     from runtime import validation
 
     schema = science("schema").INPUT
-    moved, names = rows.copy(), []
+    moved = rows.copy()
+    names: list[str] = []
     for name in schema.columns:
         if len(names) == MOST:
             break

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.errors import ProjectError
 from runtime.records import RunRecord
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 from tools.project import ROOT, project
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ HOW = (
 )
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """One column more than the first model had, the same for one row as for many, and trained."""
     first, runs = past.first_model(), past.succeeded()
     yield Finding(

@@ -35,13 +35,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Since:
-    """From when on, and from which commit on, a lab looks at what was done."""
+class Scope:
+    """What a check looks at."""
 
-    moment: str = ""
+    since: str = ""
     """UTC, ISO 8601; what was run before does not count. Empty: all counts."""
-    commit: str = ""
-    """What was checked out when the lab was opened; empty when nobody knows."""
+    url: str = ""
+    """Of the model server; empty: where `make serve` starts one."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class Lab:
             )
         return found.groupdict()
 
-    def check(self, since: Since) -> list[Finding]:
+    def check(self, scope: Scope) -> list[Finding]:
         """Look at the project, in the order in which things are to be done."""
-        found: Callable[[Since], Iterator[Finding]] = self._module.check
-        return list(found(since))
+        found: Callable[[Scope], Iterator[Finding]] = self._module.check
+        return list(found(scope))
 
     def prepare(self) -> str:
         """Make what the lab gives to its participant, and say what; empty when it gives nothing."""

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from tools.labs import past
-from tools.labs.lab import MATERIAL, Finding, Since
+from tools.labs.lab import MATERIAL, Finding, Scope
 from tools.project import ROOT
 
 SHIPPED = "sklearn:"
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """A model of the participant's own data that is good enough, and released."""
-    runs = [run for run in past.succeeded(since=since) if own(past.source(run))]
+    runs = [run for run in past.succeeded(scope=scope) if own(past.source(run))]
     yield Finding(
         "a run on your own data has succeeded",
         bool(runs),

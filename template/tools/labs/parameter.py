@@ -6,15 +6,15 @@ from itertools import combinations
 from runtime.records import RunRecord
 from tools import compare, history
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 
 STEP = "train"
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """Two runs that differ in how the model is trained and in nothing else, side by side."""
     runs = past.succeeded()
-    pairs = [pair for pair in combinations(runs, 2) if pair[1].started_at >= since.moment]
+    pairs = [pair for pair in combinations(runs, 2) if pair[1].started_at >= scope.since]
     good = [pair for pair in pairs if about(pair) == {STEP}]
     yield Finding(
         "two runs differ in how the model is trained, and in nothing else",

@@ -8,12 +8,13 @@ from runtime.errors import ProjectError
 from runtime.records import ModelRecord, RunRecord
 from runtime.store import model_id
 from tools import history, registry
-from tools.labs.lab import Since
+from tools.labs.lab import Scope
 
 ENV = "local"
+EVERYTHING = Scope()
 
 
-def runs(pipeline: str = "training", env: str = ENV, since: Since | None = None) -> list[RunRecord]:
+def runs(pipeline: str = "training", env: str = ENV, scope: Scope = EVERYTHING) -> list[RunRecord]:
     """The runs of a pipeline, the oldest first; those that left no readable record are left out."""
     found = []
     for folder in history.folders(env):
@@ -21,14 +22,14 @@ def runs(pipeline: str = "training", env: str = ENV, since: Since | None = None)
             record = RunRecord.from_json((folder / history.RECORD).read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ProjectError):
             continue
-        if record.pipeline == pipeline and record.started_at >= (since.moment if since else ""):
+        if record.pipeline == pipeline and record.started_at >= scope.since:
             found.append(record)
     return found
 
 
-def succeeded(pipeline: str = "training", since: Since | None = None) -> list[RunRecord]:
+def succeeded(pipeline: str = "training", scope: Scope = EVERYTHING) -> list[RunRecord]:
     """Those of them that succeeded."""
-    return [run for run in runs(pipeline, since=since) if run.state == "succeeded"]
+    return [run for run in runs(pipeline, scope=scope) if run.state == "succeeded"]
 
 
 def folder(run: RunRecord) -> Path:

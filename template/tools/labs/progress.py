@@ -9,7 +9,7 @@ from pydantic import Field
 from runtime.errors import ProjectError
 from runtime.settings import Settings
 from tools import commit
-from tools.labs.lab import MATERIAL, Finding, Lab, Since, labs
+from tools.labs.lab import MATERIAL, Finding, Lab, labs
 
 FILE = MATERIAL / "progress.json"
 
@@ -35,10 +35,6 @@ class Progress(Settings):
     def of(self, lab: Lab) -> Seen:
         """What is known of a lab."""
         return self.labs.get(str(lab.number), Seen())
-
-    def since(self, lab: Lab) -> Since:
-        """From when on a lab looks at what was done."""
-        return Since(self.of(lab).since, self.of(lab).commit)
 
     @property
     def done(self) -> list[int]:

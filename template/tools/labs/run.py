@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 
 REPORT = "report.html"
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """A run that succeeded, one in which nothing had to be run, and a report."""
-    runs = past.succeeded(since=since)
+    runs = past.succeeded(scope=scope)
     yield Finding(
         "a run has succeeded",
         bool(runs),

@@ -9,7 +9,7 @@ from runtime.errors import ProjectError
 from runtime.records import ModelRecord
 from tools import profiles
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 from tools.project import ROOT, project
 
 ROWS = 20
@@ -18,7 +18,7 @@ IMPOSSIBLE = 1e12
 BATCH = "batch_prediction"
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """What answers is the champion, as the pipeline knows it."""
     champion = past.champion()
     yield Finding(
@@ -29,20 +29,22 @@ def check(since: Since) -> Iterator[Finding]:
     )
     if champion:
         online = (ROOT / "tools" / "serve.py").exists()
-        yield from served(champion) if online else predicted(champion, since)
+        yield from served(champion, scope) if online else predicted(champion, scope)
 
 
-def served(champion: ModelRecord) -> Iterator[Finding]:
+def served(champion: ModelRecord, scope: Scope) -> Iterator[Finding]:
     """A server that answers as the pipeline did, refuses what cannot be, and says more."""
     predict = importlib.import_module("tools.predict")
-    server = predict.at(predict.URL)
+    url = scope.url or predict.URL
+    server = predict.at(url)
     yield Finding(
         "a model server answers on this machine",
         server is not None,
-        f"nothing answers at {predict.URL}",
+        f"nothing answers at {url}",
         (
             "Which verb answers requests? It goes on until Ctrl-C: give it a terminal of its own.",
-            "`make serve` in another terminal, and leave it there while you check.",
+            "`make serve` in another terminal, and leave it there while you check. If it has another "
+            "port, `make workshop-check URL=` takes its address.",
         ),
     )
     if server is None:
@@ -62,7 +64,7 @@ def served(champion: ModelRecord) -> Iterator[Finding]:
     answers = server.ask(asked, predict.Protocol.v1)
     yield Finding(
         "it answers as the pipeline did",
-        *same(answers, known.to_dict("records"), again),
+        *same(answers, list(known.to_dict("index").values()), again),
     )
     yield Finding("it refuses what cannot be true", *refuses(server, asked[0]))
     new = sorted(set(answers[0]) - set(known.columns))
@@ -80,7 +82,7 @@ def served(champion: ModelRecord) -> Iterator[Finding]:
 
 
 def same(
-    answers: list[dict[str, Any]], known: list[dict[str, Any]], again: str
+    answers: list[dict[str, Any]], known: list[dict[Any, Any]], again: str
 ) -> tuple[bool, str, tuple[str, ...]]:
     """Whether the server answers held-out rows as the pipeline's evaluation did."""
     import math
@@ -120,9 +122,9 @@ def refuses(server: Any, row: dict[str, Any]) -> tuple[bool, str, tuple[str, ...
     )
 
 
-def predicted(champion: ModelRecord, since: Since) -> Iterator[Finding]:
+def predicted(champion: ModelRecord, scope: Scope) -> Iterator[Finding]:
     """A run of the pipeline for whole tables, by the champion, with an answer for each row."""
-    runs = past.succeeded(BATCH, since)
+    runs = past.succeeded(BATCH, scope)
     yield Finding(
         "a whole table was predicted",
         bool(runs),

@@ -6,13 +6,13 @@ from runtime.errors import ProjectError
 from runtime.records import RunRecord, StepRecord
 from tools import golden, template
 from tools.labs import past
-from tools.labs.lab import Finding, Since
+from tools.labs.lab import Finding, Scope
 from tools.project import ROOT
 
 PIPELINE = "training"
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """A step that the template knows of, that is run, changes the data, and is heard."""
     own = [name for name in template.origin().extra_steps if (ROOT / "steps" / name).is_dir()]
     yield Finding(
@@ -23,7 +23,7 @@ def check(since: Since) -> Iterator[Finding]:
     )
     if not own:
         return
-    runs = past.succeeded(PIPELINE, since)
+    runs = past.succeeded(PIPELINE, scope)
     newest = runs[-1] if runs else None
     there = {name: found for name in own if newest and (found := step(newest, name))}
     yield Finding(

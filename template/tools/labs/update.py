@@ -11,7 +11,7 @@ from pathlib import Path
 from runtime.errors import ProjectError
 from tools import template
 from tools.labs import past
-from tools.labs.lab import MATERIAL, Finding, Since
+from tools.labs.lab import MATERIAL, Finding, Scope
 from tools.project import ROOT
 from tools.template import git
 
@@ -90,7 +90,7 @@ def newest() -> str:
     return git("describe", "--tags", "--abbrev=0", "workshop", cwd=TEMPLATE).strip()
 
 
-def check(since: Since) -> Iterator[Finding]:
+def check(scope: Scope) -> Iterator[Finding]:
     """The project has the new release; all of it arrived, and nothing of the team's has changed."""
     prepare()
     made_from, version = template.origin(), newest()
