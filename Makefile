@@ -49,6 +49,10 @@ check: environment ## Check style and types
 test-fast: environment ## Run the tests that need no project's environment, in under a minute
 	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform" $(ARGS)
 
+.PHONY: test-workshop
+test-workshop: environment ## Solve the workshop's labs in generated projects; where an engine is, in containers too
+	@$(RUN) pytest -n auto --dist loadgroup -m workshop $(ARGS)
+
 .PHONY: format
 format: environment ## Format the code, and mend what can be mended
 	@$(RUN) ruff check --fix --quiet . ; $(RUN) ruff format --quiet .

@@ -32,7 +32,7 @@ def reset(
     if kept:
         # From what is there to what was: git takes away what the lab added, and nothing else.
         git("read-tree", tree)
-        git("update-index", "--quiet", "--refresh")
+        git("update-index", "-q", "--refresh")
         git("read-tree", "-m", "-u", tree, before)
         if git("diff", "--cached", "--name-only", "HEAD"):
             message = f"Begin lab {chosen.number} again"

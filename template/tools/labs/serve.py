@@ -43,8 +43,8 @@ def served(champion: ModelRecord, scope: Scope) -> Iterator[Finding]:
         f"nothing answers at {url}",
         (
             "Which verb answers requests? It goes on until Ctrl-C: give it a terminal of its own.",
-            "`make serve` in another terminal, and leave it there while you check. If it has another "
-            "port, `make workshop-check URL=` takes its address.",
+            "`make serve` in another terminal, and leave it there while you check. `make "
+            "workshop-check URL=` takes another address.",
         ),
     )
     if server is None:

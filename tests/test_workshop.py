@@ -1,0 +1,173 @@
+"""The workshop: each lab can be failed, solved and begun again, in every kind of project."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import engine
+import pytest
+from conftest import Template, commit, git
+from engine import free_port
+from labs import SOLUTIONS, Solution, Walk, own_answer, serving
+from projects import Generated, machine
+
+from scripts.render import answers
+
+pytestmark = [pytest.mark.project, pytest.mark.workshop]
+BLOCK = re.compile(r"^ *```sh\n(?P<commands>.*?)^ *```", re.MULTILINE | re.DOTALL)
+# Commands of the pages that a walk does not type, and why.
+REASONS = {
+    "make drift-demo": "tests/test_drift.py runs it; it takes two minutes",
+    "make setup": "the walk begins after it",
+    "make access ENV=dev": "needs a cluster; tests/test_access.py",
+    "make images ENV=dev PUSH=1": "needs a registry; tests/test_images.py",
+    "make run RUNNER=cluster ENV=dev": "needs a cluster; tests/test_runners.py",
+    "make runs ENV=dev": "needs a cluster; tests/test_runs.py",
+}
+IN_CONTAINERS = {"make images", "make run RUNNER=docker", "make images CHECK=1"}
+WALKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "laptop": ({"regularisation": 0.3}, {"regularisation": 2.0}),
+    "xgboost-regression": ({"depth": 2}, {"depth": 6}),
+}
+_walks: dict[str, Walk] = {}
+
+
+def walk(name: str, template: Template, folder: Path) -> Walk:
+    """Give a project of a newcomer, set up; a flavour's is made once in this process."""
+    if name not in _walks:
+        project = Generated(template.project(folder / "project", **answers(name)).path)
+        project.make("setup").succeeded()
+        commit(project.path, "Lock")
+        _walks[name] = Walk(project, *WALKS[name])
+    return _walks[name]
+
+
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.xdist_group(f"w-{n}")) for n in WALKS])
+def walked(
+    request: pytest.FixtureRequest, template: Template, tmp_path_factory: pytest.TempPathFactory
+) -> Walk:
+    return walk(request.param, template, tmp_path_factory.mktemp("workshop"))
+
+
+def commands(page: Path) -> set[str]:
+    """List what a page tells to type, without comments and what a person fills in."""
+    text = "".join(match["commands"] for match in BLOCK.finditer(page.read_text("utf-8")))
+    lines = (re.split(r"  +#|<", line.strip())[0].strip() for line in text.splitlines())
+    return {line for line in lines if line}
+
+
+def solved(walked: Walk, number: int, solution: Solution, more: str = "") -> None:
+    """Fail a lab, make its mistakes, solve it."""
+    started = time.monotonic()
+    walked.make(f"workshop LAB={number}").succeeded()
+    first = walked.check(number, more)
+    assert first.code, f"lab {number} is done before it was begun\n{first.said}"
+    assert "hint" in first.out
+    for mistake in solution.mistakes:
+        words = mistake(walked)
+        said = walked.check(number, more)
+        assert said.code, said.said
+        assert words in said.out, f"lab {number}, {mistake.__name__}: {said.said}"
+        assert "  hint" in said.out
+    solution.solve(walked)
+    said = walked.check(number, more).succeeded()
+    assert f"Lab {number} is done" in said.out
+    print(f"lab {number}: {time.monotonic() - started:.0f} s")
+
+
+def test_labs(walked: Walk) -> None:
+    """Labs 1 to 9 and 12, one after the other, in one project, without network."""
+    with pytest.MonkeyPatch.context() as patch:
+        # What is not there after `make setup workshop-setup` cannot be had.
+        walked.make("workshop-setup").succeeded()
+        patch.setitem(machine(), "UV_OFFLINE", "1")
+        begun_again(walked)
+        for number, solution in SOLUTIONS.items():
+            online = (walked.project.path / "tools/serve.py").exists()
+            if number == 7 and online:
+                served(walked)
+            else:
+                solved(walked, number, solution)
+            if number == 9:
+                git(walked.project.path, "switch", "--quiet", "main")
+                walked.settings_back()
+    known = walked.typed | REASONS.keys() | IN_CONTAINERS
+    for page in (walked.project.path / "workshop").glob("[0-9]*.md"):
+        assert commands(page) <= known, page.name
+    listed = walked.make("workshop").succeeded().out
+    assert listed.count("✓") == len(SOLUTIONS)
+
+
+def begun_again(walked: Walk) -> None:
+    """A reset brings back what was, and keeps what is: committed, changed, new; not the ignored."""
+    path = walked.project.path
+    before = git(path, "rev-parse", "HEAD^{tree}")
+    walked.make("workshop LAB=2").succeeded()
+    walked.project.edit("README.md", "## Words", "## Our words")
+    (path / "committed.txt").write_text("committed\n")
+    commit(path, "Work")
+    walked.edit("model.py", "import numpy", "# Not committed\nimport numpy")
+    (path / "new.txt").write_text("new\n")
+    (path / ".gitignore").open("a").write("secret.txt\n")
+    (path / "secret.txt").write_text("of nobody else\n")
+    (path / "project.mk").unlink()
+    now = {each: (path / each).read_bytes() for each in ("new.txt", "committed.txt", ".gitignore")}
+
+    said = walked.make("workshop-reset LAB=2").succeeded().out
+    assert git(path, "rev-parse", "HEAD^{tree}") == before
+    assert git(path, "status", "--porcelain").split() == ["??", "secret.txt"]
+    (branch,) = re.findall(r"on the branch (\S+)\.", said)
+    for each, content in now.items():
+        assert git(path, "show", f"{branch}:{each}").encode() == content
+    assert "# Not committed" in git(
+        path, "show", f"{branch}:{walked.project.package.relative_to(path)}/model.py"
+    )
+    assert "project.mk" not in git(path, "ls-tree", "--name-only", branch).split()
+    assert git(path, "branch", "--contains", "HEAD~1", "--format=%(refname:short)").split() == [
+        branch,
+        "main",
+    ]
+    (path / "secret.txt").unlink()
+    assert "No file had changed" in walked.make("workshop-reset LAB=2").succeeded().out
+
+
+def served(walked: Walk) -> None:
+    """Lab 7, with a model server."""
+    walked.make("workshop LAB=7").succeeded()
+    nobody = f"URL=http://127.0.0.1:{free_port()}"
+    assert "nothing answers" in walked.check(7, nobody).out
+    with serving(walked) as url:
+        walked.make(f"predict URL={url}").succeeded()
+        walked.typed.add("make predict")
+        walked.make("skew").succeeded()
+        said = walked.check(7, f"URL={url}")
+        assert said.code
+        assert "nothing more" in said.out
+        champion = walked.champion
+        walked.make(f"release RUN={walked.models[0]}").succeeded()
+        assert "it answers with model" in walked.check(7, f"URL={url}").out
+        walked.make(f"release RUN={champion}").succeeded()
+    own_answer(walked)
+    with serving(walked) as url:
+        walked.check(7, f"URL={url}").succeeded()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("walked", ["laptop"], indirect=True)
+@pytest.mark.xdist_group("w-laptop")
+def test_in_containers(walked: Walk) -> None:
+    """Lab 10, as the project was at first: other tests have built those images."""
+    engine.require()
+    path = walked.project.path
+    first = git(path, "log", "--format=%H", "--grep=^Lock$", "main").strip()
+    git(path, "switch", "--quiet", "--detach", "--discard-changes", first)
+    (path / "artifacts/models/champion.json").unlink(missing_ok=True)
+    walked.make("workshop LAB=10").succeeded()
+    assert "no run that succeeded was in containers" in walked.check(10).out
+    walked.make("images").succeeded()
+    walked.make("run RUNNER=docker").succeeded()
+    walked.make("run").succeeded()
+    walked.check(10).succeeded()
+    assert walked.make("images CHECK=1").code == 0
+    assert walked.typed >= IN_CONTAINERS
