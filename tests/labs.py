@@ -30,6 +30,10 @@ class Walk:
     """Settings of `train` that beat those the project comes with."""
     worse: dict[str, Any]
     """Settings of `train` that do not."""
+    rows: int
+    """So many rows of the training data are enough for that."""
+    lower_bar: float
+    """A `minimum` that every model reaches."""
     typed: set[str] = field(default_factory=set)
     before: str = ""
     """The champion of before, in lab 8."""
@@ -234,7 +238,7 @@ def idle(walk: Walk) -> str:
 
 def not_accepted(walk: Walk) -> str:
     """Have it do something, and forget how the pipeline compiles."""
-    walk.setting(STEP, max_rows=330)
+    walk.setting(STEP, max_rows=walk.rows)
     walk.make("run").succeeded()
     return "tests/golden"
 
@@ -254,27 +258,22 @@ def only_released(walk: Walk) -> str:
     return "held it against a champion"
 
 
-def easier_exam(walk: Walk) -> str:
-    """Have other rows held out, on which the candidate looks better."""
-    for seed in range(1, 9):
-        before = walk.models
-        walk.setting("ingest", seed=seed)
-        walk.setting("train", **walk.better)
-        walk.make("run").succeeded()
-        if walk.models != before:
-            break
+def lower_bar(walk: Walk) -> str:
+    """Beat it, and ask less of the candidate in the same breath."""
+    walk.setting("evaluate", minimum=walk.lower_bar)
+    walk.setting("train", **walk.better)
+    walk.make("run").succeeded()
     walk.make("release").succeeded()
-    return "judged on other rows"
+    assert walk.champion != walk.models[0], "the solution beats nobody"
+    return "asks less than it did"
 
 
 def a_better_model(walk: Walk) -> None:
-    """Release the old one again, and beat it on the same rows."""
+    """Release the old one again, and beat it on the same terms."""
     walk.make(f"release RUN={walk.models[0]}").succeeded()
     walk.settings_back()
     walk.setting("train", **walk.better)
-    before = walk.models
     walk.make("run").succeeded()
-    assert walk.models != before, "the solution beats nobody"
     walk.make("compare").succeeded()
     walk.make("release").succeeded()
     walk.make("releases").succeeded()
@@ -407,7 +406,7 @@ SOLUTIONS: dict[int, Solution] = {
     3: Solution((of_the_batch, divided_by_zero, not_trained), trained),
     4: Solution((wider_schema,), mended),
     5: Solution((unheard, idle, not_accepted), accepted),
-    6: Solution((only_released, easier_exam), a_better_model),
+    6: Solution((only_released, lower_bar), a_better_model),
     7: Solution((table_without_keys,), table_with_keys),
     8: Solution((old_world, kept_registered, kept_released), there_and_back),
     9: Solution((moved, by_hand), updated),
