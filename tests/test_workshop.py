@@ -1,6 +1,8 @@
 """The workshop: each lab can be failed, solved and begun again, in every kind of project."""
 
+import os
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,65 @@ def served(walked: Walk) -> None:
     own_answer(walked)
     with serving(walked) as url:
         walked.check(7, f"URL={url}").succeeded()
+
+
+def test_bad_input(walked: Walk) -> None:
+    """What cannot be done is said in a sentence, and changes nothing."""
+    path = walked.project.path
+    progress = path / "artifacts/workshop/progress.json"
+    before = progress.read_bytes() if progress.exists() else b""
+    for verb in ("workshop", "workshop-check", "workshop-reset"):
+        walked.make(f"{verb} LAB=99").failed("no lab '99'", "LAB is one of 1, 2")
+    walked.make("workshop-reset").failed("make workshop-reset LAB=3")
+    walked.make("workshop-reset LAB=11").failed("never opened", "make workshop LAB=11")
+    walked.make("workshop-check LAB=7 URL=127.0.0.1:1").failed()
+    assert (progress.read_bytes() if progress.exists() else b"") == before
+    try:
+        progress.parent.mkdir(parents=True, exist_ok=True)
+        progress.write_text("{", encoding="utf-8")
+        walked.make("workshop").failed("progress.json cannot be read")
+    finally:
+        progress.write_bytes(before or b'{"labs": {}}')
+    page = path / "workshop/02-parameter.md"
+    text = page.read_text("utf-8")
+    try:
+        page.write_text("# Ours\n", encoding="utf-8")
+        walked.make("workshop").failed("workshop/02-parameter.md", "git checkout")
+    finally:
+        page.write_text(text, encoding="utf-8")
+
+
+def test_who_is_where(walked: Walk) -> None:
+    """A check tells the board, which shows names as text, and refuses what is no place."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    board = subprocess.Popen(
+        ["make", "workshop-board", f"PORT={port}"],
+        cwd=walked.project.path,
+        env=machine(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert board.stdout
+        assert "The board is at" in board.stdout.readline()
+        walked.make(f"workshop-board PORT={port}").failed(f"port {port}", "PORT= takes another")
+        git(walked.project.path, "config", "user.name", "<b>Ada</b>")
+        walked.make("workshop-check LAB=11", WORKSHOP_BOARD=url)
+        page = urllib.request.urlopen(url, timeout=10).read().decode()
+        assert "&lt;b&gt;Ada&lt;/b&gt;" in page
+        assert "<b>Ada" not in page
+        for nonsense in (b"{}", b"x" * 5000, b'{"name": "", "done": [], "at": 1, "hints": 0}'):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(url, nonsense, timeout=10)
+        assert urllib.request.urlopen(url, timeout=10).read().decode().count("<tr>") == 2
+    finally:
+        os.killpg(board.pid, signal.SIGTERM)
+        board.wait(30)
+    said = walked.make("workshop-check LAB=11", WORKSHOP_BOARD=url)
+    assert "was not told" in said.err
 
 
 @pytest.mark.engine
