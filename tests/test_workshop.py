@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.project, pytest.mark.workshop]
 BLOCK = re.compile(r"^ *```sh\n(?P<commands>.*?)^ *```", re.MULTILINE | re.DOTALL)
 # Commands of the pages that a walk does not type, and why.
 REASONS = {
-    "make drift-demo": "tests/test_drift.py runs it; it takes two minutes",
+    "make drift-demo": "tests/test_monitoring.py runs it; it takes two minutes",
     "make setup": "the walk begins after it",
     "make access ENV=dev": "needs a cluster; tests/test_access.py",
     "make images ENV=dev PUSH=1": "needs a registry; tests/test_images.py",
