@@ -42,6 +42,9 @@ def looked_at(lab: Lab, url: str) -> list[Finding]:
         return lab.check(Scope(progress.read().of(lab).since, url))
     except ProjectError as error:
         return [Finding("the project can be looked at", False, str(error))]
+    except Exception as error:  # The participant's own code, which is imported to be looked at.
+        said = f"{type(error).__name__}: {error}"
+        return [Finding("the code can be imported", False, said, ("`make check` names the line.",))]
 
 
 def show(finding: Finding) -> None:

@@ -29,7 +29,9 @@ NEWS = """
 - Every step's image says where it was when it dies in code that is not Python's. This release is
   the workshop's own.
 """
-NOBODY = ("-c", "user.name=workshop", "-c", "user.email=workshop@localhost", "-c", "gpg.format=")
+# It is nobody's work, and nobody's to sign.
+NOBODY = ("-c", "user.name=workshop", "-c", "user.email=workshop@localhost")
+UNSIGNED = ("-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false")
 OWNED = ("src", "pipelines", "config", "steps", "serving/predictor.py", "project.mk")
 PLATFORMS = ":(exclude)steps/*/Dockerfile"
 
@@ -68,16 +70,19 @@ def make(made_from: template.Origin) -> None:
     git("clone", "--quiet", "--no-checkout", "--no-tags", str(repository), str(TEMPLATE))
     commit = git("rev-parse", f"{made_from.version}^{{commit}}", cwd=repository).strip()
     git("checkout", "--quiet", "-B", "workshop", commit, cwd=TEMPLATE)
-    git("tag", made_from.version, cwd=TEMPLATE)
+    git(*UNSIGNED, "tag", made_from.version, cwd=TEMPLATE)
     version = following(made_from.version)
     for file in Path(TEMPLATE, "template", "steps").glob(DOCKERFILES):
         with file.open("a", encoding="utf-8") as dockerfile:
             dockerfile.write(CHANGE)
     log = TEMPLATE / "CHANGELOG.md"
-    head, mark, rest = log.read_text("utf-8").partition("\n## ")
-    log.write_text(head + NEWS.format(version=version) + mark + rest, encoding="utf-8")
-    git(*NOBODY, "commit", "--quiet", "--no-verify", "--all", "-m", version, cwd=TEMPLATE)
-    git("tag", version, cwd=TEMPLATE)
+    if log.exists():
+        head, mark, rest = log.read_text("utf-8").partition("\n## ")
+        log.write_text(head + NEWS.format(version=version) + mark + rest, encoding="utf-8")
+    git(
+        *NOBODY, *UNSIGNED, "commit", "--quiet", "--no-verify", "--all", "-m", version, cwd=TEMPLATE
+    )
+    git(*UNSIGNED, "tag", version, cwd=TEMPLATE)
 
 
 def following(version: str) -> str:
