@@ -87,7 +87,7 @@ def make(made_from: template.Origin) -> None:
 
 def following(version: str) -> str:
     """The workshop's release after one of the template: it has a number more, as a fork's has."""
-    return f"{version.partition('-')[0]}.1"
+    return ".".join(map(str, [*template.number(version), 1]))
 
 
 def newest() -> str:
