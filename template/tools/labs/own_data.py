@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tools import registry
 from tools.labs import past
 from tools.labs.lab import MATERIAL, Finding, Scope
 from tools.project import ROOT
@@ -23,9 +24,11 @@ def check(scope: Scope) -> Iterator[Finding]:
         ),
     )
     champion = past.champion()
+    # By the run, as a model that was known before keeps the record that it has.
+    registered = [registry.registered_by(run) for run in runs]
     yield Finding(
         "a model of them is released",
-        bool(champion and own(str(champion.lineage.settings.get("ingest", {}).get("source", "")))),
+        bool(champion and champion.model_id in registered),
         "the champion is not a model of your data",
         (
             "The champion of the example cannot be compared with yours: release yours when the "
