@@ -24,7 +24,7 @@ def check(
         findings = looked_at(chosen, url)
     missing = next((each for each in findings if not each.right), None)
     for each in findings:
-        show(each)
+        show(each, missing)
     due = progress.checked(chosen, missing)
     workshop_board.tell(progress.read())
     if missing is None:
@@ -47,13 +47,16 @@ def looked_at(lab: Lab, url: str) -> list[Finding]:
         return [Finding("the code can be imported", False, said, ("`make check` names the line.",))]
 
 
-def show(finding: Finding) -> None:
-    """One line: what is so, or what is there instead."""
+def show(finding: Finding, first: Finding | None) -> None:
+    """One line: what is so; of the first that is not, what is there instead; what comes later."""
+    what = screen.escape(finding.what)
     if finding.right:
-        screen.console.print(f"[green]✓[/] {screen.escape(finding.what)}", soft_wrap=True)
-        return
-    missing = f": {screen.escape(finding.missing)}" if finding.missing else ""
-    screen.console.print(f"[red]✗[/] {screen.escape(finding.what)}{missing}", soft_wrap=True)
+        line = f"[green]✓[/] {what}"
+    elif finding is first:
+        line = f"[red]✗[/] {what}: {screen.escape(finding.missing)}"
+    else:
+        line = f"[dim]· {what}[/]"
+    screen.console.print(line, soft_wrap=True)
 
 
 def hint(lab: Lab, missing: Finding, due: int) -> None:
