@@ -188,6 +188,26 @@ def test_bad_input(walked: Walk) -> None:
 
 
 @LAPTOP
+def test_a_template_that_is_far(walked: Walk, template: Template, tmp_path: Path) -> None:
+    """Fetched once, it is not asked for again where somebody says that there is no network."""
+    git(tmp_path, "clone", "--quiet", "--bare", str(template.path), "far.git")
+    git(tmp_path, "clone", "--quiet", str(walked.project.path), "near")
+    near = Generated(tmp_path / "near")
+    answers_file = near.path / ".copier-answers.yml"
+    far = (tmp_path / "far.git").as_uri()
+    text = re.sub("_src_path: .*", f"_src_path: {far}", answers_file.read_text("utf-8"))
+    answers_file.write_text(text, encoding="utf-8")
+    commit(near.path)
+    caches: dict[str, str | None] = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    near.make("setup").succeeded()
+    near.make("workshop-setup", **caches).succeeded()
+    (tmp_path / "far.git").rename(tmp_path / "gone.git")
+    near.make("step", "NAME=join", **caches).failed("cannot be reached")
+    near.make("step", "NAME=join", **caches, UV_OFFLINE="1").succeeded()
+    assert (near.path / "steps/join/Dockerfile").exists()
+
+
+@LAPTOP
 def test_who_is_where(walked: Walk) -> None:
     """A check tells the board, which shows names as text, and refuses what is no place."""
     port = free_port()
