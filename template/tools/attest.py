@@ -1,7 +1,7 @@
-"""What is said of a pushed image under signature: that it is ours, what it holds, and of what it is.
+"""What is said of a pushed image under signature: that it is ours, what it holds, what it is of.
 
-By cosign, without a key: whoever builds is known to GitHub, and a public log keeps that. Trivy lists
-what an image holds. Neither the engine nor the image's digest has a part in it, so any engine will do.
+By cosign, without a key: whoever builds is known to GitHub, and a public log keeps that. Trivy
+lists what an image holds. The image itself is the same without all this, whichever engine built it.
 """
 
 import json
@@ -22,7 +22,9 @@ from tools.template import git
 COSIGN, TRIVY = "cosign", "trivy"
 ISSUER = "https://token.actions.githubusercontent.com"
 SECONDS = 300
-ON_GITHUB = re.compile(r"(?:https://|ssh://git@|git@)(?P<host>[^/:]+)[/:](?P<name>[^/]+/[^/]+?)(\.git)?/?")
+ON_GITHUB = re.compile(
+    r"(?:https://|ssh://git@|git@)(?P<host>[^/:]+)[/:](?P<name>[^/]+/[^/]+?)(\.git)?/?"
+)
 
 
 class Signer:
@@ -61,8 +63,8 @@ class Signer:
         if re.search(r"no (matching )?signatures|no signatures found|none of the expected", said):
             return False
         raise ProjectError(
-            f"whether {reference} is signed cannot be looked at ({last_line(said)}): is the network "
-            "there, and may you read in that registry?"
+            f"whether {reference} is signed cannot be looked at ({last_line(said)}): is the "
+            "network there, and may you read in that registry?"
         )
 
     def sign(self, reference: str, provenance: Mapping[str, Any], log: IO[bytes]) -> None:

@@ -41,7 +41,8 @@ def deliver(
         if proposal.head() != base:
             git("reset", "--quiet", "--keep", base)
         raise ProjectError(
-            f"{failed.model} does not serve in {env} ({problem}), and going back failed too: {error}"
+            f"{failed.model} does not serve in {env} ({problem}), and going back failed too: "
+            f"{error}"
         ) from None
     back = released.require(env)
     body = (

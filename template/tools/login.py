@@ -99,7 +99,9 @@ def google(context: str, project: str, place: str, name: str) -> None:
                     "kind": "Config",
                     "clusters": [{"name": context, "cluster": server}],
                     "users": [user],
-                    "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
+                    "contexts": [
+                        {"name": context, "context": {"cluster": context, "user": context}}
+                    ],
                     "current-context": context,
                 }
             )

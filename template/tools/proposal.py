@@ -5,7 +5,6 @@ go on. The other job, .github/workflows/_propose.yml, opens the pull request.
 """
 
 import shutil
-from pathlib import Path
 
 from tools import screen
 from tools.project import ROOT
@@ -49,4 +48,3 @@ def head() -> str:
 def told(base: str) -> str:
     """What the commits since `base` say, for the text of a pull request."""
     return git("log", "--reverse", "--format=### %s%n%n%b", f"{base}..HEAD").strip()
-

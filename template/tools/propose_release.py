@@ -35,10 +35,12 @@ def propose(
     if proposal.head() == base:
         screen.what_next(f"{made.model} is released in {env} already: nothing to propose.")
         return
-    told = proposal.told(base)
-    next_step = f"Merging this releases {made.model} in {env}, and `make deliver ENV={env}` deploys it."
-    run_of = f"\n\nPrepared by {page}." if (page := workflow_page()) else ""
-    body = f"{next_step} Until then nothing serves it.\n\n{told}{run_of}"
+    body = (
+        f"Merging this releases {made.model} in {env}, and `make deliver ENV={env}` deploys it. "
+        f"Until then nothing serves it.\n\n{proposal.told(base)}"
+    )
+    if page := workflow_page():
+        body += f"\n\nPrepared by {page}."
     proposal.write(base, name_of(made), f"Release {made.model} in {env}", body)
 
 

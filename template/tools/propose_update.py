@@ -31,7 +31,8 @@ def propose(
     done = template.run_hook("update", release, made_from, repository, *options, capture=True)
     if not done.stdout.strip():
         raise ProjectError(f"the update to {release.version} was refused: the lines above say why")
-    conflicts = sorted(filter(None, git("diff", "-z", "--name-only", "--diff-filter=U").split("\0")))
+    unmerged = git("diff", "-z", "--name-only", "--diff-filter=U")
+    conflicts = sorted(filter(None, unmerged.split("\0")))
     title = f"Update the template from {made_from.version} to {release.version}"
     if conflicts:
         git("add", "--all")

@@ -16,7 +16,7 @@ NO_COMMIT = re.compile("0+")
 
 
 def released_since(
-    commit: Annotated[str, typer.Option(help="A commit; empty, or none: all that is released.")] = "",
+    commit: Annotated[str, typer.Option(help="Empty: all that is released.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """List environments, those first that a model passes first."""

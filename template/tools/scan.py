@@ -1,4 +1,4 @@
-"""`make scan`: what is known to be vulnerable in the images and in uv.lock, and has a fix. By Trivy.
+"""`make scan`: what is known to be vulnerable in the images and uv.lock, and has a fix. By Trivy.
 
 With `MEND=1` what can be mended here is: packages are locked at newer versions, and where an image
 that is built again has less, `images.epoch` is raised. The exit code is 1 while something is left.
@@ -194,7 +194,8 @@ def project_epoch() -> int:
 
 def line(each: Finding) -> str:
     """A finding in a line."""
-    return f"{each.severity} {each.name} in {each.where}: {each.package} {each.installed}, fixed in {each.fixed}"
+    what = f"{each.package} {each.installed}, fixed in {each.fixed}"
+    return f"{each.severity} {each.name} in {each.where}: {what}"
 
 
 def table(found: Sequence[Finding]) -> Table:
