@@ -7,9 +7,10 @@ name    the step, `serving` or `payloads`
 image   its whole reference, tag included
 state   of a check: `present` where it has to be (in the environment's registry, or in the engine
         where there is none), `local` (in the engine, but not in the registry), `missing`, or
-        `unknown`: the registry refuses to say; with SIGN=1 also `unsigned`: the registry has it,
-        and no workflow of this repository signed it. Of a build: `present`, `local`, `built`,
-        `pushed`
+        `unknown`: the registry refuses to say. With `BASE=` it is `unchanged` where it is nowhere,
+        but no other than that commit's: who builds that builds it too. With `SIGN=1` it is
+        `unsigned` where the registry has it, and no workflow of this repository signed it. Of a
+        build: `present`, `local`, `built`, `pushed`
 bytes   its size in the engine, or null where only the registry has it
 seconds what building and pushing it took; 0 when there was nothing to do
 """
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from tools import engine, images, package_index, screen
+from tools import base, engine, images, package_index, screen
 from tools.attest import TRIVY, Signer, provenance
 from tools.commit import commit
 from tools.engine import Engine
@@ -55,6 +56,7 @@ STYLES = {
     "missing": "yellow",
     "unknown": "yellow",
     "unsigned": "bold red",
+    "unchanged": "dim",
     "waiting": "dim",
     "building": "bold cyan",
     "built": "green",
@@ -65,6 +67,7 @@ STYLES = {
     "left out": "dim",
 }
 BUSY = ("building", "pushing", "signing")
+ABSENT = ("missing", "unknown")
 UNSIGNED = (
     "the registry has it, and no workflow of this repository signed it: whoever pushed it was not "
     "CI, or was stopped half-way. Delete it there, or raise `images.epoch` in config/project.yaml"
@@ -91,6 +94,7 @@ def build(
     check: Annotated[bool, typer.Option(help="Say what is missing, and build nothing.")] = False,
     push: Annotated[bool, typer.Option(help="Push what the registry lacks.")] = False,
     sign: Annotated[bool, typer.Option(help="Sign what is pushed, and verify the others.")] = False,
+    since: Annotated[str, typer.Option("--base", help="Only what a commit has otherwise.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
     arguments: Annotated[
@@ -115,6 +119,8 @@ def build(
         look(all_of_them, found, in_registry=bool(environment.registry))
         if signer:
             doubt(all_of_them, signer)
+        if since:
+            set_aside(all_of_them, base.images(base.resolve(since)))
     unknown = [image for image in all_of_them if image.state == "unknown"]
     if unknown:
         screen.warn(
@@ -204,6 +210,13 @@ def look(them: Sequence[Image], found: Engine, *, in_registry: bool) -> None:
         list(pool.map(ask, them))
 
 
+def set_aside(them: Sequence[Image], known: Set[str]) -> None:
+    """Leave out what another commit has as well, by the images' names without a registry."""
+    for image in them:
+        if image.state in ABSENT and image.reference.rpartition("/")[2] in known:
+            image.state = "unchanged"
+
+
 class Workshop:
     """Builds and pushes some images at a time, and shows how far each is."""
 
@@ -229,7 +242,7 @@ class Workshop:
 
     def do(self) -> None:
         """Build what is missing, and push what is to be pushed."""
-        build = [image for image in self._images if image.state in ("missing", "unknown")]
+        build = [image for image in self._images if image.state in ABSENT]
         push = [image for image in self._images if image.state == "local" and self._push]
         for image in self._images:
             if image.state == "unsigned":
@@ -270,12 +283,12 @@ class Workshop:
 
     def _build(self, image: Image, log: IO[bytes]) -> None:
         settings = project().images
-        base = settings.base(image.name)
+        start = settings.base(image.name)
         repository, _, tag = image.reference.rpartition(":")
         labels = {
             "org.opencontainers.image.title": repository.rpartition("/")[2],
             "org.opencontainers.image.version": tag,
-            "org.opencontainers.image.base.name": base,
+            "org.opencontainers.image.base.name": start,
         }
         if self._revision:
             labels["org.opencontainers.image.revision"] = self._revision
@@ -285,7 +298,7 @@ class Workshop:
             self._engine.build(
                 folder,
                 image.reference,
-                base=base,
+                base=start,
                 platform=settings.platform,
                 labels=labels,
                 secrets=package_index.secrets(private),
@@ -393,7 +406,7 @@ def outlook(them: Sequence[Image], environment: Environment, env: str) -> list[s
     elsewhere = "" if env == "local" else f" ENV={env}"
     if "unsigned" in states:
         return [f"Unsigned means: {UNSIGNED}."]
-    if states & {"missing", "unknown"}:
+    if states & {*ABSENT}:
         return [f"`make images{elsewhere}` builds what is missing."]
     if environment.registry and states & {"built", "local"}:
         return [f"CI pushes them, by `make images{elsewhere} PUSH=1`."]
