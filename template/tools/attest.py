@@ -17,6 +17,7 @@ from typing import IO, Any
 from runtime.errors import ProjectError
 from tools import published
 from tools.engine import LOOPBACK, last_line
+from tools.project import ImageSettings
 from tools.template import git
 
 COSIGN, TRIVY = "cosign", "trivy"
@@ -141,9 +142,7 @@ def source() -> str:
     return f"https://{found['host']}/{found['name']}"
 
 
-def provenance(
-    source: str, revision: str, name: str, base: str, platform: str, epoch: int
-) -> dict[str, Any]:
+def provenance(source: str, revision: str, name: str, settings: ImageSettings) -> dict[str, Any]:
     """What an image was built from and by whom, as SLSA 1.0 has it."""
     known = os.environ
     run = f"{source}/actions/runs/{known.get('GITHUB_RUN_ID', '')}"
@@ -152,11 +151,15 @@ def provenance(
     return {
         "buildDefinition": {
             "buildType": f"{source}/blob/{revision}/tools/build.py",
-            "externalParameters": {"image": name, "platform": platform, "epoch": epoch},
+            "externalParameters": {
+                "image": name,
+                "platform": settings.platform,
+                "epoch": settings.epoch,
+            },
             "internalParameters": {},
             "resolvedDependencies": [
                 {"uri": f"git+{source}", "digest": {"gitCommit": revision}},
-                {"uri": f"docker-image://{base}"},
+                {"uri": f"docker-image://{settings.base(name)}"},
             ],
         },
         "runDetails": {

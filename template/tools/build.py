@@ -324,10 +324,7 @@ class Workshop:
 
     def _origin(self, image: Image) -> dict[str, Any]:
         source, settings = self._signer.source if self._signer else "", project().images
-        base = settings.base(image.name)
-        return provenance(
-            source, self._revision, image.name, base, settings.platform, settings.epoch
-        )
+        return provenance(source, self._revision, image.name, settings)
 
 
 def write(context: Mapping[str, File], folder: Path) -> None:
