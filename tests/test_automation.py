@@ -1,23 +1,30 @@
-"""From a merged pull request to a running model: the verbs that GitHub's workflows call, for real.
+"""From a merged pull request to a running model: the verbs that GitHub's workflows call.
 
-What is only at GitHub or in a cloud is played: `gh`, `cosign`, `trivy`, `aws` and `gcloud` note what
-they are told. git, registries, the engine and the API server are real.
+What is only at GitHub or in a cloud is played: `gh`, `cosign`, `trivy`, `aws` and `gcloud` note
+what they are told. git, the registry and the engine are real. Verbs that have kin are tested there:
+`make propose-release` in test_releases.py, `deliver` in test_deploy.py, `propose-update` in
+test_make_update.py.
 """
 
 import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import engine
 import pytest
 import yaml
-from conftest import ROOT, commit, git
-from projects import machine
+from conftest import ROOT, Template, commit, git
+from projects import Generated, flavour, life, machine, restored
+from pytest_copie.plugin import Copie
+from test_images import images, in_state, push_to
 
+LAPTOP = flavour("laptop")
 GITHUB = ROOT / "template/.github"
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text("utf-8"))
@@ -141,7 +148,9 @@ def test_renovate_leaves_the_platforms_files_alone(default_project: Path) -> Non
     seen = 0
     for path in default_project.rglob("*"):
         name = path.relative_to(default_project).as_posix()
-        if re.search(r"(Dockerfile|pyproject\.toml|\.tf|kustomization\.yaml|\.github/.*yml)$", name):
+        if re.search(
+            r"(Dockerfile|pyproject\.toml|\.tf|kustomization\.yaml|\.github/.*yml)$", name
+        ):
             platforms = any(spec.match_file(name) for spec in managed)
             assert ignored.match_file(name) or not platforms, name
             seen += platforms
@@ -245,9 +254,11 @@ def test_a_pull_request(writing: Writing) -> None:
     assert writing.branches["automation/template-1.2.0"] == made
     created = [told for told in writing.gh.told if told[:2] == ["pr", "create"]]
     assert created == [
-        ["pr", "create", "--head", "automation/template-1.2.0", "--base", "main"]
-        + ["--title", 'Update "$(id)" `id` to 1.2.0']
-        + ["--body-file", str(writing.proposal / "body.md")]
+        [
+            *("pr", "create", "--head", "automation/template-1.2.0", "--base", "main"),
+            *("--title", 'Update "$(id)" `id` to 1.2.0'),
+            *("--body-file", str(writing.proposal / "body.md")),
+        ]
     ]
     assert not (writing.clone / "new.txt").exists()
     assert "pull/7" in (writing.proposal.parent / "summary").read_text("utf-8")
@@ -305,3 +316,292 @@ def test_a_push_that_is_refused(writing: Writing) -> None:
     assert done.returncode != 0
     assert "AUTOMATION_APP" in done.stdout
     assert not [told for told in writing.gh.told if told[:2] == ["pr", "create"]]
+
+
+# Says yes of what it has signed, by the digest; all else it only notes.
+COSIGN = """
+signed = {signed!r}
+verb, image = sys.argv[1], sys.argv[-1]
+known = open(signed).read().split() if os.path.exists(signed) else []
+if verb == "verify":
+    if os.path.exists(signed + ".down"):
+        sys.exit("error: the log does not answer")
+    if image not in known:
+        sys.exit("Error: no signatures found")
+elif verb == "sign":
+    if os.path.exists(signed + ".down"):
+        sys.exit("error: the log does not answer")
+    with open(signed, "a") as file:
+        print(image, file=file)
+else:
+    given = dict(each.split("=") for each in sys.argv[1:] if "=" in each)
+    with open(signed + "." + given["--type"], "w") as kept:
+        kept.write(open(given["--predicate"]).read())
+"""
+TRIVY = """
+(output,) = [a.partition("=")[2] for a in sys.argv if a.startswith("--output=")]
+with open(output, "w") as file:
+    json.dump({"bomFormat": "CycloneDX", "of": sys.argv[-1]}, file)
+"""
+
+
+@pytest.mark.project
+@pytest.mark.engine
+@pytest.mark.parametrize("name", [LAPTOP])
+def test_what_is_pushed_is_signed(
+    name: str, template: Template, copie_session: Copie, tmp_path: Path, programs: Path
+) -> None:
+    """With what it holds and what it is of; and what is there unsigned is not believed."""
+    engine.require()
+    signed = tmp_path / "signed"
+    cosign = Played(programs, "cosign").plays(COSIGN.format(signed=str(signed)))
+    trivy = Played(programs, "trivy").plays(TRIVY)
+    with (
+        restored(life(name, template, copie_session).project) as project,
+        engine.registry(tmp_path) as address,
+    ):
+        push_to(project, address)
+        known = {
+            "CI": "true",
+            "PATH": cosign.path,
+            "GITHUB_REPOSITORY": "team/my-model",
+            "GITHUB_RUN_ID": "12",
+            "GITHUB_WORKFLOW_REF": "team/my-model/.github/workflows/main.yml@refs/heads/main",
+        }
+        push = ("images", "ENV=dev", "IMAGE=register", "PUSH=1", "SIGN=1")
+        project.make(*push, **known).failed("a file differs", "commit first")
+        project.edit("config/project.yaml", "epoch: 0", f"epoch: {time.time_ns()}")
+        commit(project.path, "A registry, and tags of this test")
+        project.make(*push, **{**known, "PATH": machine()["PATH"]}).failed("cosign", "SIGN=1 to CI")
+        project.make("images", "SIGN=1", **known).failed("SIGN=1 goes with PUSH=1")
+        (image,) = images(project, *push[1:], **known)
+        try:
+            assert image["state"] == "pushed"
+            (whole,) = signed.read_text("utf-8").split()
+            assert whole.startswith(image["image"].rpartition(":")[0] + "@sha256:")
+            assert [told[0] for told in cosign.told] == ["sign", "attest", "attest"]
+            assert trivy.told[0][-1] == image["image"]
+            held = json.loads((tmp_path / "signed.cyclonedx").read_text("utf-8"))
+            assert held == {"bomFormat": "CycloneDX", "of": image["image"]}
+            origin = json.loads((tmp_path / "signed.slsaprovenance1").read_text("utf-8"))
+            revision = git(project.path, "rev-parse", "HEAD").strip()
+            made_of = origin["buildDefinition"]["resolvedDependencies"]
+            assert made_of[0]["digest"] == {"gitCommit": revision}
+            assert "python" in made_of[1]["uri"]
+            run = "https://github.com/team/my-model/actions/runs/12/attempts/1"
+            assert origin["runDetails"]["metadata"]["invocationId"] == run
+
+            (again,) = images(project, *push[1:], **known)
+            assert again["state"] == "present"
+            (asked,) = cosign.told
+            assert "^https://github\\.com/team/my\\-model/[.]github/workflows/" in " ".join(asked)
+            assert "--certificate-oidc-issuer=https://token.actions.githubusercontent.com" in asked
+
+            # Whoever pushed this, it was no workflow of this repository.
+            signed.write_text("", encoding="utf-8")
+            check = ("images", "ENV=dev", "IMAGE=register", "CHECK=1", "SIGN=1")
+            git(project.path, "remote", "add", "origin", "git@github.com:team/my-model.git")
+            laptop = {"PATH": cosign.path}
+            assert in_state(images(project, *check[1:], **laptop), "unsigned") == {"register"}
+            project.make(*push, **known).failed("no workflow of this repository", "images.epoch")
+            (tmp_path / "signed.down").touch()
+            project.make(*check, **laptop).failed("cannot be looked at", "the log does not answer")
+            git(project.path, "remote", "set-url", "origin", "/somewhere/else")
+            project.make(*check, **laptop).failed("no repository on GitHub", "git remote add")
+
+            project.edit("config/project.yaml", "epoch: ", "epoch: 1")
+            commit(project.path, "Once more")
+            done = project.make(*push, **known)
+            done.failed("it is pushed, and not signed", "the log does not answer", "images.epoch")
+        finally:
+            git(project.path, "remote", "remove", "origin", check=False)
+            remove(address)
+
+
+# Finds one thing in what is old, and one in a lock file that has it at its version.
+FINDS = """
+finding = dict(VulnerabilityID="CVE-2026-1", Severity="HIGH", FixedVersion="2")
+kind, target = sys.argv[1], sys.argv[-1]
+system = kind == "image" and (not {helps!r} or target.endswith({tag!r}))
+python = kind == "fs" and {locked!r} in open(target).read()
+found = [dict(Class="os-pkgs", Vulnerabilities=[dict(finding, PkgName="libduck")])] * system
+found += [dict(Class="lang-pkgs", Vulnerabilities=[dict(finding, PkgName={package!r})])] * python
+print(json.dumps(dict(Results=found)))
+"""
+
+
+@pytest.mark.project
+@pytest.mark.engine
+@pytest.mark.parametrize("name", [LAPTOP])
+def test_what_is_found_is_mended(
+    name: str, template: Template, copie_session: Copie, tmp_path: Path, programs: Path
+) -> None:
+    """The epoch is raised where that helps, packages are locked anew, and both are proposed."""
+    engine.require()
+    trivy = Played(programs, "trivy")
+    with (
+        restored(life(name, template, copie_session).project) as project,
+        engine.registry(tmp_path) as address,
+    ):
+        push_to(project, address)
+        epoch = time.time_ns()
+        project.edit("config/project.yaml", "epoch: 0", f"epoch: {epoch}")
+        lock_older(project)
+        commit(project.path, "A registry, and tags of this test")
+        project.make("scan", PATH=machine()["PATH"]).failed("trivy is not on the PATH")
+        try:
+            image = ("ENV=dev", "IMAGE=register")
+            (pushed,) = images(project, *image, "PUSH=1", CI="true")
+            tag = pushed["image"].rpartition(":")[2]
+            nothing = {"locked": "no such package", "package": "duck", "tag": tag}
+
+            trivy.plays(FINDS.format(helps=False, **nothing))
+            done = project.make("scan", "ENV=dev", PATH=trivy.path)
+            done.failed("1 known vulnerabilities are left", "train is not there to be looked at")
+            assert "libduck" in done.out
+            done = project.make("scan", "ENV=dev", "MEND=1", PATH=trivy.path)
+            done.failed("1 known", "the base image has no fix yet")
+            assert git(project.path, "status", "--porcelain") == ""
+            assert not project.proposal
+
+            base = git(project.path, "rev-parse", "HEAD").strip()
+            locked = version(project, "typer")
+            found = {"locked": locked, "package": "typer", "tag": tag}
+            trivy.plays(FINDS.format(helps=True, **found))
+            project.make("scan", "ENV=dev", "MEND=1", PATH=trivy.path).succeeded()
+            said = project.proposal
+            assert said["name"].startswith(f"epoch-{epoch + 1}-lock-")
+            assert "Nothing that is known" in said["body.md"]
+            project.unpack(base, tmp_path / "clone")
+            changed = git(tmp_path / "clone", "diff", "--name-only", base).split()
+            assert changed == ["config/project.yaml", "uv.lock"]
+            text = (tmp_path / "clone/config/project.yaml").read_text("utf-8")
+            assert f"epoch: {epoch + 1}" in text
+            assert locked not in (tmp_path / "clone/uv.lock").read_text("utf-8")
+
+            git(project.path, "reset", "--quiet", "--hard", base)
+            project.edit("uv.lock", "version = 1", "version = 1 ")
+            project.make("scan", "MEND=1", PATH=trivy.path).failed("uv.lock is not committed")
+            git(project.path, "checkout", "--quiet", "uv.lock")
+            project.edit("config/project.yaml", "  epoch:", "  # epoch:")
+            commit(project.path, "No epoch")
+            trivy.plays("sys.exit('no such database')")
+            project.make("scan", PATH=trivy.path).failed("cannot scan uv.lock: no such database")
+        finally:
+            remove(address)
+
+
+def lock_older(project: Generated) -> None:
+    """Lock a package at an older version than the newest that may be had."""
+    file = project.path / "pyproject.toml"
+    text = file.read_text("utf-8")
+    file.write_text(text.replace('"typer>=0.16"', '"typer>=0.16,<0.20"'), encoding="utf-8")
+    lock = ("uv", "lock", "--quiet")
+    subprocess.run(lock, cwd=project.path, env=machine(), check=True)
+    file.write_text(text, encoding="utf-8")
+    subprocess.run(lock, cwd=project.path, env=machine(), check=True)
+    assert "0.19" in version(project, "typer")
+
+
+def remove(address: str) -> None:
+    """Remove the images of a registry."""
+    listed = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    if ours := [each for each in listed if each.startswith(address)]:
+        engine.docker("image", "rm", "--force", *ours)
+
+
+def version(project: Generated, package: str) -> str:
+    """Return how the lock file has a package, by name and version."""
+    text = (project.path / "uv.lock").read_text("utf-8")
+    (found,) = re.findall(rf'name = "{package}"\nversion = "[^"]+"', text)
+    return str(found)
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("name", [LAPTOP])
+def test_the_newest_packages(name: str, template: Template, copie_session: Copie) -> None:
+    """They are locked in a copy, verbs run there, and the project is as it was."""
+    with restored(life(name, template, copie_session).project) as project:
+        lock_older(project)
+        with (project.path / "project.mk").open("a", encoding="utf-8") as file:
+            file.write("show:\n\t@echo $$UV_EXCLUDE_NEWER; grep -c . uv.lock; exit $(FAILS)\n")
+        commit(project.path, "Verbs of ours")
+        lock = (project.path / "uv.lock").read_bytes()
+        done = project.make("newest", "VERBS=show").succeeded()
+        assert time.strftime("%Y-%m-") in done.out
+        assert "succeeds with the packages of today" in done.out
+        assert re.search(r"^typer +0\.19\S* +0\.[2-9]", done.out, re.MULTILINE), done.out
+        project.make("newest", "VERBS=show nowhere").failed("`make nowhere` fails", "as it was")
+        assert (project.path / "uv.lock").read_bytes() == lock
+        assert git(project.path, "worktree", "list").count("\n") == 1
+
+
+CLOUD = """
+if sys.argv[1:3] in (["auth", "print-access-token"], ["ecr", "get-login-password"]):
+    print("a-token")
+elif sys.argv[1:3] == ["container", "clusters"]:
+    print(json.dumps(dict(endpoint="203.0.113.9", masterAuth=dict(clusterCaCertificate="Y2E="))))
+elif "nowhere" in sys.argv:
+    sys.exit("You are logged in to nothing")
+"""
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("name", [LAPTOP])
+def test_a_login(
+    name: str, template: Template, copie_session: Copie, tmp_path: Path, programs: Path
+) -> None:
+    """By what an environment's file says, and by the programs of the clouds."""
+    docker = Played(programs, "docker").plays(
+        "open(__file__ + '.given', 'w').write(sys.stdin.read())"
+    )
+    aws, gcloud = (Played(programs, each).plays(CLOUD) for each in ("aws", "gcloud"))
+    given = programs / "docker.given"
+    kubeconfig = tmp_path / "kube/config"
+    with restored(life(name, template, copie_session).project) as project:
+        file = project.path / "config/environments/dev.yaml"
+        text = file.read_text("utf-8")
+
+        def log_in(**values: str | None) -> Any:
+            known = {"PATH": docker.path, "KUBECONFIG": str(kubeconfig), "GITHUB_TOKEN": None}
+            return project.make("login", "ENV=dev", **{**known, **values})
+
+        def configure(registry: str, context: str) -> None:
+            file.write_text(
+                re.sub("registry: .*", f"registry: {registry}", text).replace(
+                    'context: ""', f"context: {context}"
+                ),
+                encoding="utf-8",
+            )
+
+        assert "as the engine is logged in" in log_in().succeeded().out
+        assert not docker.told
+        log_in(**{"GITHUB_TOKEN": "mine", "GITHUB_ACTOR": "duck"}).succeeded()
+        assert docker.told[-1] == ["login", "--username=duck", "--password-stdin", "ghcr.io"]
+        assert given.read_text("utf-8") == "mine"
+
+        configure("1.dkr.ecr.eu-west-1.amazonaws.com/ml", "ml-nonprod")
+        log_in(AWS_REGION=None).succeeded()
+        host = "1.dkr.ecr.eu-west-1.amazonaws.com"
+        assert docker.told[-1] == ["login", "--username=AWS", "--password-stdin", host]
+        place = ["--region", "eu-west-1", "--name", "ml-nonprod", "--alias", "ml-nonprod"]
+        assert aws.told[-1] == ["eks", "update-kubeconfig", *place]
+        configure("1.dkr.ecr.eu-west-1.amazonaws.com/ml", "nowhere")
+        log_in().failed("`aws eks update-kubeconfig` refuses: You are logged in to nothing")
+
+        configure("europe-west4-docker.pkg.dev/ml/images", "gke_ml_europe-west4_ml-nonprod")
+        kubeconfig.parent.mkdir()
+        before = {"name": "mine", "context": {"cluster": "mine", "user": "me"}}
+        kubeconfig.write_text(json.dumps({"contexts": [before], "current-context": "mine"}))
+        log_in().succeeded()
+        registry = "europe-west4-docker.pkg.dev"
+        assert docker.told[-1][1:] == ["--username=oauth2accesstoken", "--password-stdin", registry]
+        described = ["ml-nonprod", "--location=europe-west4", "--project=ml", "--format=json"]
+        assert ["container", "clusters", "describe", *described] in gcloud.told
+        written = yaml.safe_load(kubeconfig.read_text("utf-8"))
+        contexts = {each["name"] for each in written["contexts"]}
+        assert contexts == {"mine", "gke_ml_europe-west4_ml-nonprod"}
+        assert written["clusters"][0]["cluster"]["server"] == "https://203.0.113.9"
+        assert written["users"][0]["user"] == {"token": "a-token"}
+        assert oct(kubeconfig.stat().st_mode)[-3:] in ("600", "644")
+        assert "this machine alone" in project.make("login").succeeded().out

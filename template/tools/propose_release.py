@@ -28,7 +28,7 @@ def propose(
             f"the environment {env!r} has no cluster, so nothing waits for a pull request there: "
             f"`make release ENV={env}`"
         )
-    base = git("rev-parse", "--verify", f"{since or 'HEAD'}^{{commit}}").strip()
+    base = commit_of(since or "HEAD")
     proposal.clear()
     release(env, run, reason)
     made = released.require(env)
@@ -42,6 +42,18 @@ def propose(
     if page := workflow_page():
         body += f"\n\nPrepared by {page}."
     proposal.write(base, name_of(made), f"Release {made.model} in {env}", body)
+
+
+def commit_of(name: str) -> str:
+    """The whole hash of a commit.
+
+    Raises:
+        ProjectError: there is none of that name.
+    """
+    try:
+        return git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+    except ProjectError:
+        raise ProjectError(f"SINCE={name!r} is no commit that this clone has") from None
 
 
 def name_of(made: released.Release) -> str:
