@@ -47,7 +47,7 @@ check: environment ## Check style and types
 
 .PHONY: test-fast
 test-fast: environment ## Run the tests that need no project's environment, in under a minute
-	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform" $(ARGS)
+	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform and not actions" $(ARGS)
 
 .PHONY: format
 format: environment ## Format the code, and mend what can be mended
