@@ -128,7 +128,7 @@ def test_what_runs_the_project_has_no_secret() -> None:
 
 def test_every_verb_is_one_of_the_project(default_project: Path) -> None:
     """A job calls verbs that are there."""
-    files = [default_project / "Makefile", *default_project.glob(".github/*.mk")]
+    files = [default_project / "Makefile", *(ROOT / "template").rglob("*.mk")]
     listed = "\n".join(file.read_text("utf-8") for file in files)
     known = {name for line in re.findall(r"^([a-z -]+):", listed, re.M) for name in line.split()}
     actions = "\n".join(path.read_text("utf-8") for path in GITHUB.rglob("action.yml"))
