@@ -1,4 +1,4 @@
-"""`make examples`: what a release generates, a folder for each flavour, as the branch `examples` has it.
+"""`make examples`: what a release generates, a folder for each flavour: the branch `examples`.
 
 Each is a project that can be updated: it names the place where the template is published.
 """
@@ -41,7 +41,9 @@ def examples(
             generate(clone, version, answers, target / name)
             point(target / name, source)
     rows = "\n".join(f"- [{name}]({name}/): {told(each)}" for name, each in flavours.items())
-    text = f"# What release {version} generates\n\nWritten by a workflow: edits are lost.\n\n{rows}\n"
+    text = (
+        f"# What release {version} generates\n\nWritten by a workflow: edits are lost.\n\n{rows}\n"
+    )
     (target / "README.md").write_text(text, encoding="utf-8")
     screen.what_next(f"{len(flavours)} flavours of {version} are in {target}.")
 
