@@ -582,6 +582,30 @@ def clouds_chosen(work: Work) -> None:
     work.write("infra/environments/nonprod/aws/main.tf", "# Ours\n")
 
 
+@edit(WORKING, releases="<0.8")
+def delivery_before_the_platform(work: Work) -> None:
+    """Workflows and settings of Renovate of their own, where the platform brings some later."""
+    for name in ("main", "nightly", "release"):
+        path = f".github/workflows/{name}.yml"
+        work.write(path, f"on: push\njobs:\n  {name}:\n    uses: ./.github/workflows/ours.yml\n")
+    work.write("renovate.json", '{"enabled": false}\n')
+
+
+@edit(WORKING, releases=">=0.8")
+def delivery_times(work: Work) -> None:
+    """Another hour for the nightly workflow, another branch; no weekly update; Renovate's rules."""
+    work.edit(".github/workflows/nightly.yml", replaced("cron: 17 3", "cron: 0 5"))
+    work.edit(".github/workflows/main.yml", replaced("branches: [main]", "branches: [trunk]"))
+    work.delete(".github/workflows/template-update.yml")
+    work.edit("renovate.json", replaced('"config:recommended"', '"config:best-practices"'))
+
+
+@edit(answers={"with_github_actions": False}, releases=">=0.8")
+def github_left(work: Work) -> None:
+    """GitHub left in the same update; a workflow of theirs edited."""
+    work.edit(".github/workflows/main.yml", appended("# Ours\n"))
+
+
 @edit(APART, releases=">=0.2")
 def deleted_part(work: Work) -> None:
     """The folder of the model server deleted."""
