@@ -17,12 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import engine
+import kubernetes_validate
 import pytest
 import yaml
+from apiserver import kustomized
 from conftest import ROOT, Template, commit, git
 from projects import Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
 from test_images import images, in_state, push_to
+from test_overlays import release
+
+from scripts.render import answers, online
 
 LAPTOP = flavour("laptop")
 GITHUB = ROOT / "template/.github"
@@ -157,6 +162,33 @@ def test_renovate_leaves_the_platforms_files_alone(default_project: Path) -> Non
     assert seen > 10
     assert not ignored.match_file("steps/train/pyproject.toml")
     assert not ignored.match_file(".github/workflows/ci.yml")
+
+
+@pytest.mark.parametrize("flavour_name", online())
+def test_what_it_may_do_on_a_cluster(flavour_name: str, template: Template, tmp_path: Path) -> None:
+    """Apply what the overlays have, and nothing that would let it take more."""
+    project = template.render(tmp_path / "project", **answers(flavour_name))
+    roles = {}
+    for place in ("runs", "serving"):
+        (role,) = kustomized(project / "platform/delivery" / place)
+        kubernetes_validate.validate(role, kubernetes_validate.latest_version(), strict=True)
+        roles[place] = role["rules"]
+    allowed = {
+        (group, resource)
+        for rule in roles["serving"]
+        if {"get", "create", "patch"} <= {*rule["verbs"]}
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for env in ("dev", "staging", "prod"):
+        release(project, env)
+        for each in kustomized(project / "serving/deploy/overlays" / env):
+            group = each["apiVersion"].rpartition("/")[0]
+            plural = re.sub("y$", "ie", each["kind"].lower()) + "s"
+            assert (group, plural) in allowed, each["kind"]
+    everything = json.dumps(roles)
+    for word in ('"*"', "secrets", "rbac", "escalate", "delete"):
+        assert word not in everything
 
 
 @dataclass(frozen=True)
