@@ -317,12 +317,13 @@ def importers(project: Generated, module: str) -> set[str]:
 import json
 from tools import images
 held = {{name: images.context(name) for name in images.names()}}
-print(json.dumps([name for name in held if any(p.endswith({module!r}) for p in held[name])]))
+found = [name for name in held if any(path.endswith({module!r}) for path in held[name])]
+print(json.dumps([found, list(held)]))
 """
     environment = {"PATH": f"{project.path / '.venv/bin'}:{machine()['PATH']}"}
-    found = set(json.loads(project.python(code, **environment).succeeded().out))
-    assert 1 < len(found) < len(list(project.path.glob("steps/*/component.py")))
-    return found
+    found, every = json.loads(project.python(code, **environment).succeeded().out)
+    assert 1 < len(found) < len(every)
+    return set(found)
 
 
 def matrix(project: Generated, folder: Path) -> set[str]:
