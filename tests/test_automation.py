@@ -441,6 +441,18 @@ def test_what_is_pushed_is_signed(
             git(project.path, "remote", "set-url", "origin", "/somewhere/else")
             project.make(*check, **laptop).failed("no repository on GitHub", "git remote add")
 
+            # Neither is what somebody has only called so.
+            project.edit("config/project.yaml", "epoch: ", "epoch: 2")
+            commit(project.path, "Another tag")
+            (tmp_path / "signed.down").unlink()
+            (other,) = images(project, *check[1:], **laptop)
+            engine.docker("tag", image["image"], other["image"])
+            (built,) = images(project, *push[1:], **known)
+            assert built["state"] == "pushed"
+            (label,) = labels(other["image"], "version")
+            assert label == other["image"].rpartition(":")[2]
+
+            (tmp_path / "signed.down").touch()
             project.edit("config/project.yaml", "epoch: ", "epoch: 1")
             commit(project.path, "Once more")
             done = project.make(*push, **known)
@@ -533,6 +545,12 @@ def lock_older(project: Generated) -> None:
     file.write_text(text, encoding="utf-8")
     subprocess.run(lock, cwd=project.path, env=machine(), check=True)
     assert "0.19" in version(project, "typer")
+
+
+def labels(reference: str, *names: str) -> list[str]:
+    """Return some labels of an image."""
+    known = json.loads(engine.docker("image", "inspect", reference))[0]["Config"]["Labels"]
+    return [known[f"org.opencontainers.image.{name}"] for name in names]
 
 
 def remove(address: str) -> None:

@@ -242,8 +242,11 @@ class Workshop:
 
     def do(self) -> None:
         """Build what is missing, and push what is to be pushed."""
-        build = [image for image in self._images if image.state in ABSENT]
-        push = [image for image in self._images if image.state == "local" and self._push]
+        local = [image for image in self._images if image.state == "local"]
+        # What is signed is built here and now: a name in the engine anybody may have given.
+        anew = local if self._signer else []
+        build = [*anew, *(image for image in self._images if image.state in ABSENT)]
+        push = local if self._push and not anew else []
         for image in self._images:
             if image.state == "unsigned":
                 image.state, image.problem = "failed", UNSIGNED
