@@ -642,12 +642,6 @@ def delivery_times(work: Work) -> None:
     work.edit("renovate.json", replaced('"config:recommended"', '"config:best-practices"'))
 
 
-@edit(answers={"with_github_actions": False}, releases=">=0.8")
-def github_left(work: Work) -> None:
-    """GitHub left in the same update; a workflow of theirs edited."""
-    work.edit(".github/workflows/main.yml", appended("# Ours\n"))
-
-
 @edit(APART, releases=">=0.2")
 def deleted_part(work: Work) -> None:
     """The folder of the model server deleted."""

@@ -445,7 +445,7 @@ def test_what_is_pushed_is_signed(
             project.edit("config/project.yaml", "epoch: ", "epoch: 2")
             commit(project.path, "Another tag")
             (tmp_path / "signed.down").unlink()
-            (other,) = images(project, *check[1:], **laptop)
+            (other,) = images(project, *check[1:], **known)
             engine.docker("tag", image["image"], other["image"])
             (built,) = images(project, *push[1:], **known)
             assert built["state"] == "pushed"
