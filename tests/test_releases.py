@@ -619,7 +619,7 @@ def test_a_release_is_proposed(site: Site, tmp_path: Path) -> None:
     """As the job does on main: dev's release and staging's, one pull request; then nothing new."""
     site.push()
     base, model = site.head.strip(), trained(site.project)
-    site.make("release", "ENV=dev").succeeded()
+    site.make("release", "ENV=dev", f"RUN={model}").succeeded()
     site.make("propose-release", "ENV=staging", f"SINCE={base}", 'REASON=it is "good"').succeeded()
     said = site.project.proposal
     digest = site.released("staging")["image"].rpartition(":")[2]
