@@ -9,6 +9,7 @@ fallen by more than `WITHIN`, a share of what it was, and no commit since says w
 at its end. artifacts/against.md has the table, for a pull request.
 """
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,11 +45,12 @@ class Change:
         worse = (self.before - self.after) * (-1 if history.lower_is_better(self.name) else 1)
         return max(worse, 0.0) / max(abs(self.before), 1e-12)
 
-    def cells(self) -> tuple[str, str, str, str]:
+    def cells(self) -> list[str]:
         """Name, before, after and the difference, as a table has them."""
         shown = ["-" if value is None else f"{value:.4f}" for value in (self.before, self.after)]
-        known = self.before is not None and self.after is not None
-        return self.name, *shown, f"{self.after - self.before:+.4f}" if known else ""
+        if self.before is None or self.after is None:
+            return [self.name, *shown, ""]
+        return [self.name, *shown, f"{self.after - self.before:+.4f}"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def against(
 ) -> None:
     """Compare the newest run with a run of another commit."""
     there = base.resolve(name)
+    # HEAD^1 says nothing to who reads the page later.
+    name = name if re.fullmatch(r"[\w./-]+", name) else there[:12]
     here = newest(history.artifacts(env), pipeline, commit().hash)
     if here is None:
         raise ProjectError(f"there is no run of {pipeline!r} to compare: `make run` makes one")

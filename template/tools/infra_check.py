@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from runtime.errors import ProjectError
 from tools import screen
 from tools.project import ROOT
 from tools.terraform import require_terraform
@@ -27,10 +26,6 @@ INIT = ("init", "-backend=false", "-input=false")
 
 def check() -> None:
     """Run every check, and show all that is wrong before leaving."""
-    if not INFRA.is_dir():
-        raise ProjectError(
-            "this project has no infra: choose a cloud by `make update DATA='cloud_targets=[aws]'`"
-        )
     require_terraform()
     table = Table("folder", "", box=None, pad_edge=False, header_style="dim")
     table.add_column("seconds", justify="right")
