@@ -10,6 +10,8 @@ ARGS ?=
 VERSION ?=
 # Clones and reports of a fleet.
 WORKSPACE ?= ../fleet
+# A checkout of the branch `examples`.
+EXAMPLES ?=
 
 # uv, wherever it is; without one it is fetched from the package index into .uv/.
 export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
@@ -17,7 +19,7 @@ export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 unexport VIRTUAL_ENV
 RUN := "$(UV)" run --no-sync --quiet
 # From the environment, so that no shell reads what stands in them.
-export DEST FLAVOUR VERSION WORKSPACE
+export DEST FLAVOUR VERSION WORKSPACE EXAMPLES
 
 ##@ Try it
 
@@ -47,7 +49,7 @@ check: environment ## Check style and types
 
 .PHONY: test-fast
 test-fast: environment ## Run the tests that need no project's environment, in under a minute
-	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform" $(ARGS)
+	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform and not actions" $(ARGS)
 
 .PHONY: format
 format: environment ## Format the code, and mend what can be mended
@@ -72,6 +74,18 @@ fleet-demo: environment ## Update N=50 projects of the oldest release, with SEED
 .PHONY: bench
 bench: environment ## Measure what has a limit, each figure beside its floor (ARGS=--json)
 	@env -u PYTHONDONTWRITEBYTECODE $(RUN) python -m scripts.bench $(ARGS)
+
+.PHONY: examples
+examples: environment ## Generate every flavour of a release, where DEST= says (VERSION=: the newest)
+	@$(RUN) python -m scripts.examples
+
+.PHONY: candidate
+candidate: environment ## Update the newest release's example of FLAVOUR= to this checkout, and try it (EXAMPLES=)
+	@$(RUN) python -m scripts.candidate
+
+.PHONY: on-kind
+on-kind: environment ## Install the components on a cluster of kind, and apply what FLAVOUR= generates
+	@$(RUN) python -m scripts.on_kind
 
 .PHONY: release
 release: environment ## Release this commit as VERSION=

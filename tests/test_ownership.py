@@ -75,8 +75,7 @@ def test_what_a_team_changes_is_not_managed(default_project: Path) -> None:
     for path in written:
         pattern = GitIgnoreSpec.from_lines([f"/{re.sub('<.*?>', '*', path)}"])
         found = [file for file in files if pattern.match_file(file)]
-        # The platform has no workflow yet: a team's own are the first.
-        assert found or path == ".github/workflows/", path
+        assert found, path
         assert not [file for file in found if any(spec.match_file(file) for spec in managed)]
 
 

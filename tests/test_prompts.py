@@ -74,6 +74,8 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
     child.send(DOWN + " " + ENTER)
     child.expect("Which components")
     child.send(DOWN + " " + ENTER)
+    child.expect("on GitHub")
+    child.send("n")
     child.expect("cd .*project")
     child.expect("make setup run")
     child.expect(pexpect.EOF)
@@ -88,6 +90,7 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
         "extra_steps": [],
         "cloud_targets": ["aws"],
         "kubeflow_components": ["pipelines"],
+        "with_github_actions": False,
         "package_name": "duck_counter",
     }
     assert (tmp_path / "project/src/duck_counter").is_dir()
@@ -106,6 +109,7 @@ def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
         "components",
         "asked",
         "run the model server",
+        "on GitHub",
     ):
         child.expect(question)
         child.send(ENTER)
@@ -132,7 +136,7 @@ def test_an_answer_that_another_one_rules_out(start: Start, tmp_path: Path) -> N
     child.send(DOWN + DOWN + " " + ENTER)
     # The reason is not drawn here: for it the terminal would have to say where the cursor is.
     child.send(" " + ENTER)
-    for question in ("asked", "run the model server"):
+    for question in ("asked", "run the model server", "on GitHub"):
         child.expect(question)
         child.send(ENTER)
     child.expect(pexpect.EOF)

@@ -21,6 +21,7 @@ QUESTIONS = {
     "kubeflow_components": ["pipelines", "serving"],
     "serving_styles": ["online", "batch"],
     "serving_mode": "Standard",
+    "with_github_actions": True,
 }
 CHOICES = {
     "model_task": ["classification", "regression"],
@@ -104,10 +105,11 @@ def test_defaults_are_valid(questions: Questions) -> None:
 
 
 def test_free_answers_are_validated(questions: Questions) -> None:
-    """Only one choice of several needs no validator."""
+    """Only one choice of several needs no validator, and neither does yes or no."""
     for name in questions.answered:
         question = questions.all[name]
         free = "choices" not in question or question.get("multiselect")
+        free = free and question["type"] != "bool"
         assert ("validator" in question) == bool(free), name
 
 
@@ -176,6 +178,7 @@ def test_answers_are_recorded(template: Template, tmp_path: Path) -> None:
         "cloud_targets": ["aws"],
         "kubeflow_components": ["pipelines", "serving"],
         "serving_styles": ["batch"],
+        "with_github_actions": False,
     }
     project = template.render(tmp_path / "project", **given)
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
