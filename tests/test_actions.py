@@ -144,6 +144,24 @@ def test_an_answer_brings_it(draft: Template, tmp_path: Path) -> None:
     assert project.read(".github/workflows/ci.yml").endswith("# Ours\n")
 
 
+def test_what_is_replaced_is_told(default_project: Path) -> None:
+    """The page lists what act runs in the place of others' actions; those take the same inputs."""
+    page = (default_project / "docs/ci.md").read_text("utf-8")
+    replaced = {path.parent.name: path for path in STAND_INS.glob("*/action.yml")}
+    assert replaced
+    used: defaultdict[str, set[str]] = defaultdict(set)
+    for path in files(default_project):
+        content = yaml.safe_load(path.read_text("utf-8"))
+        jobs = [content["runs"]] if "runs" in content else content.get("jobs", {}).values()
+        for step in (step for job in jobs for step in job.get("steps", [])):
+            used[Path(step.get("uses", "").partition("@")[0]).name] |= {*step.get("with", {})}
+    for name, path in replaced.items():
+        assert f"`actions/{name}`" in page, name
+        inputs = yaml.safe_load(path.read_text("utf-8"))["inputs"]
+        assert used[name], name
+        assert used[name] <= set(inputs), name
+
+
 # --- A pull request, by act -----------------------------------------------------------------------
 
 

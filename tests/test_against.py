@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine
 import pytest
 from conftest import Template, commit, git
 from projects import Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
+from test_docs import commands
 
 pytestmark = [
     pytest.mark.project,
@@ -70,6 +72,23 @@ def test_what_cannot_be_compared(project: Generated) -> None:
     assert "nothing to compare with" in (project.path / PAGE).read_text("utf-8")
     told = project.make("compare", "BASE=HEAD", "PIPELINE=nope")
     told.failed("there is no run of 'nope' to compare")
+
+
+@pytest.mark.engine
+def test_its_page(project: Generated) -> None:
+    """The commands of docs/ci.md run as they stand there."""
+    engine.require()
+    done = subprocess.run(
+        ["bash", "-euxc", commands(project.path / "docs/ci.md")],
+        cwd=project.path,
+        env=machine(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "roc_auc has not fallen" in done.stdout
+    assert "unchanged" in done.stdout or "present" in done.stdout
 
 
 def test_what_is_worse(project: Generated) -> None:

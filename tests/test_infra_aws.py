@@ -212,7 +212,7 @@ def test_before_a_cloud_is_asked(template: Template, copie_session: Copie) -> No
         folders = {path.parent for path in project.path.glob("infra/**/*.tf")}
         assert told.out.count("good") == len(folders) + 1
         project.edit(f"{NONPROD}/main.tf", "  source ", "  sauce = 1\n  source ")
-        told = project.make("infra-check").failed(f"{NONPROD}:", "sauce", "\ninfra:\n")
+        told = project.make("infra-check").failed("✗ infra:", f"{NONPROD}:", "sauce")
         assert told.out.count("wrong") == 2
         git(project.path, "reset", "--quiet", "--hard", "HEAD~1")
         assert git(project.path, "status", "--porcelain", "--ignored", "infra") == ""
