@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from scripts import screen, terraform_docs
+from scripts import screen, settings, terraform_docs, verbs
 from scripts.repository import ROOT
 
 FOLDER = "docs/reference"
@@ -50,7 +50,12 @@ def files() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"questions.md": questions, "files.md": files}
+PAGES = {
+    "questions.md": questions,
+    "files.md": files,
+    "verbs.md": verbs.page,
+    "settings.md": settings.page,
+}
 
 
 def reference() -> None:
