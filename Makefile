@@ -10,6 +10,7 @@ ARGS ?=
 VERSION ?=
 # Clones and reports of a fleet.
 WORKSPACE ?= ../fleet
+RESULTS ?= results.xml
 
 # uv, wherever it is; without one it is fetched from the package index into .uv/.
 export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
@@ -17,7 +18,7 @@ export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 unexport VIRTUAL_ENV
 RUN := "$(UV)" run --no-sync --quiet
 # From the environment, so that no shell reads what stands in them.
-export DEST FLAVOUR VERSION WORKSPACE
+export DEST FLAVOUR VERSION WORKSPACE RESULTS
 
 ##@ Try it
 
@@ -56,6 +57,14 @@ format: environment ## Format the code, and mend what can be mended
 .PHONY: reference
 reference: $(UV) ## Write docs/reference anew, from the questions
 	@$(RUN) python -m scripts.reference
+
+.PHONY: docs
+docs: environment ## Build the documentation as a site, with a project of each flavour to browse
+	@$(RUN) python -m scripts.site
+
+.PHONY: proof
+proof: environment ## Show what a run of the tests says of each claim (RESULTS=, made by ARGS=--junitxml=)
+	@$(RUN) python -m scripts.proof
 
 .PHONY: drift-table
 drift-table: environment ## Simulate how often drift is alarmed and found, and write docs/reference/drift.md

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from scripts import screen, settings, terraform_docs, verbs
+from scripts import proof, screen, settings, terraform_docs, verbs
 from scripts.repository import ROOT
 
 FOLDER = "docs/reference"
@@ -55,6 +55,7 @@ PAGES = {
     "files.md": files,
     "verbs.md": verbs.page,
     "settings.md": settings.page,
+    "proof.md": proof.page,
 }
 
 
@@ -64,6 +65,7 @@ def reference() -> None:
         path = Path(ROOT) / FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(), "utf-8")
+    proof.README.write_text(proof.readme(), "utf-8")
     for path, text in terraform_docs.pages().items():
         path.write_text(text, "utf-8")
     screen.what_next(f"git diff {FOLDER} {terraform_docs.MODULES.relative_to(ROOT)}")
