@@ -12,6 +12,7 @@ VERSION ?=
 WORKSPACE ?= ../fleet
 # A checkout of the branch `examples`.
 EXAMPLES ?=
+RESULTS ?= results.xml
 
 # uv, wherever it is; without one it is fetched from the package index into .uv/.
 export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
@@ -19,7 +20,7 @@ export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 unexport VIRTUAL_ENV
 RUN := "$(UV)" run --no-sync --quiet
 # From the environment, so that no shell reads what stands in them.
-export DEST FLAVOUR VERSION WORKSPACE EXAMPLES
+export DEST FLAVOUR VERSION WORKSPACE EXAMPLES RESULTS
 
 ##@ Try it
 
@@ -58,6 +59,14 @@ format: environment ## Format the code, and mend what can be mended
 .PHONY: reference
 reference: $(UV) ## Write docs/reference anew, from the questions
 	@$(RUN) python -m scripts.reference
+
+.PHONY: docs
+docs: environment ## Build the documentation as a site, with a project of each flavour to browse
+	@$(RUN) python -m scripts.site
+
+.PHONY: proof
+proof: environment ## Show what a run of the tests says of each claim (RESULTS=, made by ARGS=--junitxml=)
+	@$(RUN) python -m scripts.proof
 
 .PHONY: drift-table
 drift-table: environment ## Simulate how often drift is alarmed and found, and write docs/reference/drift.md
