@@ -10,6 +10,9 @@ ARGS ?=
 VERSION ?=
 # Clones and reports of a fleet.
 WORKSPACE ?= ../fleet
+# A checkout of the branch `examples`.
+EXAMPLES ?=
+RESULTS ?= results.xml
 
 # uv, wherever it is; without one it is fetched from the package index into .uv/.
 export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
@@ -17,7 +20,7 @@ export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 unexport VIRTUAL_ENV
 RUN := "$(UV)" run --no-sync --quiet
 # From the environment, so that no shell reads what stands in them.
-export DEST FLAVOUR VERSION WORKSPACE
+export DEST FLAVOUR VERSION WORKSPACE EXAMPLES RESULTS
 
 ##@ Try it
 
@@ -47,7 +50,7 @@ check: environment ## Check style and types
 
 .PHONY: test-fast
 test-fast: environment ## Run the tests that need no project's environment, in under a minute
-	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform" $(ARGS)
+	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform and not actions" $(ARGS)
 
 .PHONY: test-workshop
 test-workshop: environment ## Solve the workshop's labs in generated projects; where an engine is, in containers too
@@ -60,6 +63,14 @@ format: environment ## Format the code, and mend what can be mended
 .PHONY: reference
 reference: $(UV) ## Write docs/reference anew, from the questions
 	@$(RUN) python -m scripts.reference
+
+.PHONY: docs
+docs: environment ## Build the documentation as a site, with a project of each flavour to browse
+	@$(RUN) python -m scripts.site
+
+.PHONY: proof
+proof: environment ## Show what a run of the tests says of each claim (RESULTS=, made by ARGS=--junitxml=)
+	@$(RUN) python -m scripts.proof
 
 .PHONY: drift-table
 drift-table: environment ## Simulate how often drift is alarmed and found, and write docs/reference/drift.md
@@ -76,6 +87,18 @@ fleet-demo: environment ## Update N=50 projects of the oldest release, with SEED
 .PHONY: bench
 bench: environment ## Measure what has a limit, each figure beside its floor (ARGS=--json)
 	@env -u PYTHONDONTWRITEBYTECODE $(RUN) python -m scripts.bench $(ARGS)
+
+.PHONY: examples
+examples: environment ## Generate every flavour of a release, where DEST= says (VERSION=: the newest)
+	@$(RUN) python -m scripts.examples
+
+.PHONY: candidate
+candidate: environment ## Update the newest release's example of FLAVOUR= to this checkout, and try it (EXAMPLES=)
+	@$(RUN) python -m scripts.candidate
+
+.PHONY: on-kind
+on-kind: environment ## Install the components on a cluster of kind, and apply what FLAVOUR= generates
+	@$(RUN) python -m scripts.on_kind
 
 .PHONY: release
 release: environment ## Release this commit as VERSION=

@@ -426,6 +426,48 @@ def workflow(work: Work) -> None:
     work.write(".github/workflows/own.yml", f"on: push\njobs:\n  ours:\n    {steps}")
 
 
+@edit(WORKING, releases="<0.8")
+def checks_before_the_platform(work: Work) -> None:
+    """A workflow `ci.yml`, code owners and a template of their own, before the platform's."""
+    steps = "runs-on: ubuntu-latest\n    steps:\n      - run: make check test\n"
+    work.write(".github/workflows/ci.yml", f"on: pull_request\njobs:\n  ours:\n    {steps}")
+    work.write(".github/CODEOWNERS", "* @acme/ours\n")
+    work.write(".github/pull_request_template.md")
+
+
+@edit(WORKING, releases=">=0.8")
+def checks(work: Work) -> None:
+    """Another trigger of the checks, a job of their own, other code owners."""
+    work.edit(".github/workflows/ci.yml", replaced("  merge_group:\n", "  workflow_dispatch:\n"))
+    job = "  ours:\n    runs-on: ubuntu-latest\n    steps:\n      - run: make test\n"
+    work.edit(".github/workflows/project.yml", appended(f"\n{job}"))
+    work.edit(".github/CODEOWNERS", appended("/src/ @acme/ours\n"))
+
+
+@edit(WORKING, releases=">=0.8")
+def checks_of_the_platform(work: Work) -> None:
+    """More minutes for the tests, in the platform's workflow."""
+    line = (
+        "    timeout-minutes: 30\n    permissions:\n      contents: read # to check out the code\n"
+    )
+    tests = f"    name: Test\n    runs-on: ${{{{ vars.RUNNER || 'ubuntu-latest' }}}}\n{line}"
+    more = tests.replace("minutes: 30", "minutes: 45")
+    work.blend(".github/workflows/_pull-request.yml", replaced(tests, more))
+
+
+@edit(APART, releases=">=0.8")
+def checks_deleted(work: Work) -> None:
+    """Checks elsewhere: the entry points, the code owners and the templates deleted."""
+    for path in ("workflows/ci.yml", "workflows/project.yml", "CODEOWNERS", "ISSUE_TEMPLATE"):
+        work.delete(f".github/{path}")
+
+
+@edit(answers={"with_github_actions": False}, releases=">=0.8")
+def github_left(work: Work) -> None:
+    """GitHub left in the same update; `ci.yml` edited."""
+    work.edit(".github/workflows/ci.yml", appended("# Ours\n"))
+
+
 @edit(WORKING)
 def page(work: Work) -> None:
     """A page in the platform's `docs/`, which happens to show the markers of a conflict."""
@@ -580,6 +622,24 @@ def clouds_left(work: Work) -> None:
 def clouds_chosen(work: Work) -> None:
     """Both clouds chosen in the same update; a file of their own where one of them comes."""
     work.write("infra/environments/nonprod/aws/main.tf", "# Ours\n")
+
+
+@edit(WORKING, releases="<0.8")
+def delivery_before_the_platform(work: Work) -> None:
+    """Workflows and settings of Renovate of their own, where the platform brings some later."""
+    for name in ("main", "nightly", "release"):
+        path = f".github/workflows/{name}.yml"
+        work.write(path, f"on: push\njobs:\n  {name}:\n    uses: ./.github/workflows/ours.yml\n")
+    work.write("renovate.json", '{"enabled": false}\n')
+
+
+@edit(WORKING, releases=">=0.8")
+def delivery_times(work: Work) -> None:
+    """Another hour for the nightly workflow, another branch; no weekly update; Renovate's rules."""
+    work.edit(".github/workflows/nightly.yml", replaced("cron: 17 3", "cron: 0 5"))
+    work.edit(".github/workflows/main.yml", replaced("branches: [main]", "branches: [trunk]"))
+    work.delete(".github/workflows/template-update.yml")
+    work.edit("renovate.json", replaced('"config:recommended"', '"config:best-practices"'))
 
 
 @edit(APART, releases=">=0.2")

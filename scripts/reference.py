@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from scripts import screen, terraform_docs
+from scripts import proof, screen, settings, terraform_docs, verbs
 from scripts.repository import ROOT
 
 FOLDER = "docs/reference"
@@ -50,7 +50,13 @@ def files() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"questions.md": questions, "files.md": files}
+PAGES = {
+    "questions.md": questions,
+    "files.md": files,
+    "verbs.md": verbs.page,
+    "settings.md": settings.page,
+    "proof.md": proof.page,
+}
 
 
 def reference() -> None:
@@ -59,6 +65,7 @@ def reference() -> None:
         path = Path(ROOT) / FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(), "utf-8")
+    proof.README.write_text(proof.readme(), "utf-8")
     for path, text in terraform_docs.pages().items():
         path.write_text(text, "utf-8")
     screen.what_next(f"git diff {FOLDER} {terraform_docs.MODULES.relative_to(ROOT)}")

@@ -11,7 +11,7 @@ from scripts.screen import Refused
 # What make, git, uv and this repository's own verbs put there.
 OURS = re.compile(
     "GIT_(DIR|WORK_TREE|INDEX_FILE|PREFIX)|MAKE|MFLAGS|VIRTUAL_ENV|(ARGS|DEST|FLAVOUR|VERSION"
-    "|PROJECTS|TO|WORKSPACE|TEMPLATE|JOBS|JSON|PUSH|CHECKS)$"
+    "|PROJECTS|TO|WORKSPACE|EXAMPLES|TEMPLATE|JOBS|JSON|PUSH|CHECKS)$"
 )
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -108,6 +108,11 @@ class Group:
     """What is answered in the update."""
 
 
+def ends(releases: list[str]) -> tuple[str, str]:
+    """Give the releases in which everything is tried: the longest way and the shortest."""
+    return releases[0], releases[-1]
+
+
 def groups(release: str) -> dict[str, Group]:
     """Give the groups of the edits that are for projects of a release, by name."""
     version = ledger.parse(release)
@@ -283,8 +288,8 @@ class Trials:
                 result[path] = new[path]
         return {path: what for path, what in result.items() if what != NOTHING}
 
-    def trial(self, group: Group, way: Way = Way.COPIER) -> Trial:
-        """Do the edits of a group, update, and look at everything."""
+    def trial(self, group: Group, way: Way = Way.COPIER, *, again: bool = True) -> Trial:
+        """Do the edits of a group, update, and look at everything; of a second update too."""
         begun = self.begin(group)
         project, before = begun.work.project, begun.before
         worst = max((way.worst(edit) for edit in group.edits), key=OUTCOMES.index, default="kept")
@@ -309,7 +314,7 @@ class Trials:
             problems += differences(self.expected(begun), after, but=conflicts)
             problems += marks(project, before, after, conflicts)
             # The same tree, whichever way it came to be.
-            if way is Way.COPIER and worst != "lost":
+            if again and way is Way.COPIER and worst != "lost":
                 problems += self._again(begun.work, conflicts)
         return Trial(outcomes, problems)
 

@@ -15,7 +15,7 @@ from scripts import ledger, screen
 from scripts.edits import EDITS
 from scripts.repository import ROOT, no_settings
 from scripts.screen import Refused
-from scripts.trials import Group, Trial, Trials, Way, groups, offer
+from scripts.trials import Group, Trial, Trials, Way, ends, groups, offer
 
 PAGE = "docs/reference/updates.md"
 WORDS = {"kept": "kept", "conflict": "conflict", "refused": "stops", "lost": "lost"}
@@ -133,7 +133,9 @@ def _start(template: Path, folder: Path) -> None:
 
 
 def _try(what: tuple[Group, Way]) -> tuple[Group, Way, Trial]:
-    return *what, _trials.trial(*what)
+    releases = [release.version for release in ledger.read(ROOT)]
+    again = what[0].release in ends(releases)
+    return *what, _trials.trial(*what, again=again)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ OPTIONS = (
     "--disable-dev-shm-usage",
     "--no-first-run",
     "--remote-debugging-pipe",
-    # Nothing of a page can be reached but files.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    # Nothing of a page can be reached but files, and what this machine itself serves.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 
@@ -43,8 +43,8 @@ class Browser:
     _waiting: bytes = b""
     _events: list[str] = field(default_factory=list)
 
-    def open(self, path: Path, *, width: int = 1280, dark: bool = False) -> None:
-        """Open a file in a window of some width, by day or by night."""
+    def open(self, page: Path | str, *, width: int = 1280, dark: bool = False) -> None:
+        """Open a file or a URL in a window of some width, by day or by night."""
         self.complaints.clear()
         self.requests.clear()
         self._events.clear()
@@ -52,7 +52,8 @@ class Browser:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.send("Emulation.setDeviceMetricsOverride", **size)
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.send("Page.navigate", url=url)
         while "Page.loadEventFired" not in self._events:
             self._read()
 

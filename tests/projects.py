@@ -135,6 +135,21 @@ else:
 """
         ).succeeded()
 
+    @property
+    def proposal(self) -> dict[str, str]:
+        """Read what is proposed, by the names of its files; nothing if nothing is."""
+        files = (self.path / "artifacts/proposal").glob("*")
+        return {file.name: file.read_text("utf-8") for file in files if file.suffix != ".bundle"}
+
+    def unpack(self, base: str, to: Path) -> str:
+        """Bring the proposed commits to a clone of a commit, and return their subjects."""
+        git(to.parent, "clone", "--quiet", str(self.path), str(to))
+        git(to, "reset", "--quiet", "--hard", base)
+        bundle = self.path / "artifacts/proposal/commits.bundle"
+        git(to, "fetch", "--quiet", str(bundle), "refs/proposal")
+        git(to, "merge", "--quiet", "--ff-only", "FETCH_HEAD")
+        return git(to, "log", "--reverse", "--format=%s", f"{base}..HEAD")
+
     def _run(self, command: list[str], environment: dict[str, str]) -> Done:
         done = subprocess.run(
             command,

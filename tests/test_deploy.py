@@ -251,3 +251,33 @@ def ready_to_conflict(site: Site) -> None:
         capture_output=True,
         text=True,
     )
+
+
+def test_a_release_that_does_not_serve(site: Site, tmp_path: Path) -> None:
+    """What was before is deployed again, at once; git is told by a pull request."""
+    model = trained(site.project)
+    first = site.make("deliver", "ENV=dev", "WAIT=1")
+    first.failed(model, "does not serve in dev", "no release is before it", "KServe has not looked")
+    assert not site.project.proposal
+    with serving(site.project.path, "--env", "dev", "--run", model) as server:
+        ready(site, url_of(server))
+        site.make("deliver", "ENV=dev").succeeded()
+        other = site.retrain(2.0)
+        release(site, other)
+        base = site.head.strip()
+        done = site.make("deliver", "ENV=dev", "WAIT=1")
+        done.failed(f"{other} does not serve in dev, which is back at {model}")
+        assert f"serves model {model}" in done.out
+    assert site.released("dev")["takes_back"] == other
+    said = site.project.proposal
+    assert said["title"] == f"Roll back dev to {model}\n"
+    assert f"{other} was deployed in dev and did not serve" in said["body.md"]
+    assert site.project.unpack(base, tmp_path / "clone") == f"Roll back dev to {model}\n"
+
+    # Nobody is there to go back to: nothing is committed, and nothing is proposed.
+    release(site, other)
+    head = site.head
+    done = site.make("deliver", "ENV=dev", "WAIT=1")
+    done.failed(f"{other} does not serve in dev", "going back failed too")
+    site.nothing_happened(head)
+    assert not site.project.proposal

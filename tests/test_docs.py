@@ -14,7 +14,9 @@ from scripts.trials import HIGH, Trials
 
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
-PAGES = [path for path in ROOT.rglob("*.md") if not {".venv", "template"} & set(path.parts)]
+PAGES = [
+    path for path in ROOT.rglob("*.md") if not {".site", ".venv", "template"} & set(path.parts)
+]
 
 
 def commands(page: Path) -> str:
@@ -82,6 +84,22 @@ def test_update_of_a_project(draft: Template, tmp_path: Path) -> None:
     assert (project.path / "docs/new.md").exists()
     assert "project_owner: our-team" in project.read(".copier-answers.yml")
     assert (project.path / "steps/clean_text/Dockerfile").exists()
+
+
+@pytest.mark.project
+@pytest.mark.xdist_group("tutorial")
+def test_monorepo_without_the_internet(draft: Template, tmp_path: Path) -> None:
+    """A project in a folder of a larger repository, which runs when nothing can be fetched."""
+    draft.path.rename(tmp_path / "copier-kubeflow")
+    models = tmp_path / "models"
+    models.mkdir()
+    git(models, "init", "--quiet")
+    done = follow(ROOT / "docs/how-to/monorepo.md", models)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = follow(ROOT / "docs/how-to/air-gapped.md", models / "fraud")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Generated(models / "fraud").last_run["state"] == "succeeded"
+    assert git(models, "status", "--porcelain") == ""
 
 
 @pytest.mark.updates

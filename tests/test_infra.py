@@ -12,6 +12,7 @@ import yaml
 from apiserver import kubectl, missing
 from conftest import Template, commit, git
 from copier import VcsRef
+from projects import machine
 
 from scripts import ledger, terraform_docs
 from scripts.render import answers, names
@@ -231,6 +232,7 @@ def test_checkov() -> None:
     options = ["--framework", "terraform", "--quiet", "--compact", "--output", "json"]
     done = subprocess.run(
         [*command, *options, "--directory", str(MODULES.parent)],
+        env=machine(),
         check=False,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ import boto3
 import pytest
 import yaml
 from apiserver import missing
-from conftest import Template, git
+from conftest import Template, commit, git
 from projects import Done, Generated, machine, ready, restored
 from pytest_copie.plugin import Copie
 
@@ -25,6 +25,7 @@ NONPROD = "infra/environments/nonprod/aws"
 # What moto does not have: exercised by `terraform test`, and listed in docs as never applied.
 LEFT_OUT = {
     "aws_eks_access_entry.admins": "for_each = toset([])",
+    "aws_eks_access_entry.ci": "for_each = {}",
     "aws_eks_addon.before_nodes": "for_each = toset([])",
     "aws_eks_addon.after_nodes": "for_each = toset([])",
     "aws_eks_pod_identity_association.workload": "for_each = {}",
@@ -196,6 +197,25 @@ def test_what_is_missing_is_named(site: Site, tmp_path: Path) -> None:
     place.write_text('bucket = "ducks"\nprefix = "nonprod"\n')
     gcp = site.make("plan", "CLOUD=gcp", **{**nobody, "GOOGLE_APPLICATION_CREDENTIALS": None})
     gcp.failed("no credentials for gcp: `gcloud auth application-default login`")
+
+
+def test_before_a_cloud_is_asked(template: Template, copie_session: Copie) -> None:
+    """`make infra-check`: every folder is looked at, in a copy; what is wrong is told together."""
+    if not shutil.which("terraform"):
+        missing("terraform is not installed: https://developer.hashicorp.com/terraform/install")
+    with restored(ready("multi-cloud", template, copie_session)) as project:
+        # These take a minute, and are run by tests/test_infra.py.
+        for tests in project.path.glob("infra/modules/*/tests"):
+            shutil.rmtree(tests)
+        commit(project.path, "Without tests")
+        told = project.make("infra-check").succeeded()
+        folders = {path.parent for path in project.path.glob("infra/**/*.tf")}
+        assert told.out.count("good") == len(folders) + 1
+        project.edit(f"{NONPROD}/main.tf", "  source ", "  sauce = 1\n  source ")
+        told = project.make("infra-check").failed("✗ infra:", f"{NONPROD}:", "sauce")
+        assert told.out.count("wrong") == 2
+        git(project.path, "reset", "--quiet", "--hard", "HEAD~1")
+        assert git(project.path, "status", "--porcelain", "--ignored", "infra") == ""
 
 
 def test_aws(site: Site) -> None:

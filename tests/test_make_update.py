@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -165,3 +166,40 @@ def test_no_way_to_tell(project: Generated, draft: Template) -> None:
     head = git(draft.path, "rev-parse", "HEAD").strip()
     answers.write_text(good.replace("_commit: 999.0.0", f"_commit: {head}"))
     project.make("update").failed("is no release")
+
+
+def test_an_update_is_proposed(project: Generated, draft: Template, tmp_path: Path) -> None:
+    """With the report, or as a draft with conflicts; and nothing when nothing is newer."""
+    assert "nothing to propose" in project.make("propose-update").succeeded().out
+    makefile = draft.path / "template/Makefile.jinja"
+    text = makefile.read_text("utf-8")
+    makefile.write_text(text.replace("# The project's verbs.", "# The verbs."), encoding="utf-8")
+    commit(draft.path, tag=NEXT)
+    base = git(project.path, "rev-parse", "HEAD").strip()
+    project.make("propose-update", "QUICK=1").succeeded()
+    said = project.proposal
+    assert said["name"] == f"{NEXT}\n"
+    assert said["title"] == f"Update the template from 999.0.0 to {NEXT}\n"
+    assert said["body.md"].startswith("# Update of the template")
+    assert "draft" not in said
+    assert project.unpack(base, tmp_path / "clone").count("\n") == 1
+    assert (tmp_path / "clone/Makefile").read_text("utf-8").startswith("# The verbs.")
+
+    git(project.path, "switch", "--quiet", "main")
+    git(project.path, "branch", "--quiet", "-D", f"update-{NEXT}")
+    project.edit("Makefile", "# The project's verbs.", "# Our verbs.")
+    commit(project.path, "Ours")
+    base = git(project.path, "rev-parse", "HEAD").strip()
+    project.make("propose-update", "QUICK=1").succeeded()
+    said = project.proposal
+    assert said["title"].startswith("Conflicts in 1: update the template")
+    assert "- `Makefile`" in said["body.md"].partition("# Update of the template")[0]
+    assert "draft" in said
+    project.unpack(base, tmp_path / "other")
+    assert "<<<<<<<" in (tmp_path / "other/Makefile").read_text("utf-8")
+
+    git(project.path, "switch", "--quiet", "main")
+    git(project.path, "branch", "--quiet", "-D", f"update-{NEXT}")
+    project.edit("README.md", "## Words", "## Our words")
+    project.make("propose-update").failed("Not committed", "refused")
+    assert not project.proposal

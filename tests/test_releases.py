@@ -612,3 +612,35 @@ def test_buckets(site: Site) -> None:
         site.make("release", "ENV=dev").failed("s3://ducks-dev/models", "login")
     finally:
         server.stop()
+
+
+@LAPTOP
+def test_a_release_is_proposed(site: Site, tmp_path: Path) -> None:
+    """As the job does on main: dev's release and staging's, one pull request; then nothing new."""
+    site.push()
+    base, model = site.head.strip(), trained(site.project)
+    site.make("release", "ENV=dev", f"RUN={model}").succeeded()
+    site.make("propose-release", "ENV=staging", f"SINCE={base}", 'REASON=it is "good"').succeeded()
+    said = site.project.proposal
+    digest = site.released("staging")["image"].rpartition(":")[2]
+    assert said["name"] == f"{model}-{digest[:12]}\n"
+    assert said["title"] == f"Release {model} in staging\n"
+    assert 'Why: it is "good"' in said["body.md"]
+    assert "make deliver ENV=staging" in said["body.md"]
+    subjects = site.project.unpack(base, tmp_path / "clone").splitlines()
+    assert subjects == [f"Release {model} in dev", f"Release {model} in staging"]
+
+    def changed(since: str) -> Any:
+        done = site.make("released-since", f"SINCE={since}", "JSON=1").succeeded()
+        return json.loads(done.out)
+
+    assert changed(base) == ["dev", "staging"]
+    assert changed(site.head.strip()) == []
+    assert changed(f"{site.head.strip()}~") == ["staging"]
+    # A new branch, and one that was written anew.
+    assert changed("0" * 40) == changed("1" * 40) == ["dev", "staging"]
+    done = site.make("propose-release", "ENV=staging").succeeded()
+    assert "nothing to propose" in done.out
+    assert not site.project.proposal
+    site.make("propose-release", "ENV=local").failed("no cluster", "make release ENV=local")
+    site.make("propose-release", "ENV=staging", "SINCE=ducks").failed("ducks")

@@ -1,5 +1,6 @@
 """The workflows of this repository, by the tools that know what GitHub accepts."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,18 @@ def test_rights_and_limits(path: Path) -> None:
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
         assert job["timeout-minutes"] <= 60
+
+
+def test_what_may_write_runs_nothing_of_ours() -> None:
+    """It is git alone, on what another job has left."""
+    for path in WORKFLOWS:
+        for name, job in yaml.safe_load(path.read_text("utf-8"))["jobs"].items():
+            if "write" not in job["permissions"].values():
+                continue
+            ran = "\n".join(step.get("run", "") for step in job["steps"])
+            assert not re.search(r"\b(make|python3?|uv|bash|sh)\b", ran), f"{path.name}: {name}"
+            used = [step["uses"] for step in job["steps"] if "uses" in step]
+            assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", use) for use in used), name
 
 
 def test_the_same_commands() -> None:

@@ -5,8 +5,11 @@ YES =
 
 ##@ Infrastructure
 
-.PHONY: infra-plan infra-apply infra-destroy infra-config
+.PHONY: infra-check infra-plan infra-apply infra-destroy infra-config
 infra-%: CLUSTER = $(if $(filter file,$(origin ENV)),nonprod,$(ENV))
+infra-check: $(READY) ## Check the style of infra, whether it is valid, and what it refuses
+	@$(PYTHON) -m tools.infra_check
+
 infra-plan: $(READY) ## Show what Terraform would change (ENV=nonprod|prod|bootstrap CLOUD= ALLOW='addresses')
 	@$(PYTHON) -m tools.infra_plan --env "$(CLUSTER)" --cloud "$(CLOUD)" --allow '$(ALLOW)'
 

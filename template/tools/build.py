@@ -7,7 +7,10 @@ name    the step, `serving` or `payloads`
 image   its whole reference, tag included
 state   of a check: `present` where it has to be (in the environment's registry, or in the engine
         where there is none), `local` (in the engine, but not in the registry), `missing`, or
-        `unknown`: the registry refuses to say. Of a build: `present`, `local`, `built`, `pushed`
+        `unknown`: the registry refuses to say. With `BASE=` it is `unchanged` where it is nowhere,
+        but no other than that commit's: who builds that builds it too. With `SIGN=1` it is
+        `unsigned` where the registry has it, and no workflow of this repository signed it. Of a
+        build: `present`, `local`, `built`, `pushed`
 bytes   its size in the engine, or null where only the registry has it
 seconds what building and pushing it took; 0 when there was nothing to do
 """
@@ -19,12 +22,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
 from rich.live import Live
@@ -32,7 +35,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from tools import engine, images, package_index, screen
+from tools import base, engine, images, package_index, screen
+from tools.attest import TRIVY, Signer, provenance
 from tools.commit import commit
 from tools.engine import Engine
 from tools.environment import Environment
@@ -51,15 +55,23 @@ STYLES = {
     "local": "dim",
     "missing": "yellow",
     "unknown": "yellow",
+    "unsigned": "bold red",
+    "unchanged": "dim",
     "waiting": "dim",
     "building": "bold cyan",
     "built": "green",
     "pushing": "bold cyan",
     "pushed": "green",
+    "signing": "bold cyan",
     "failed": "bold red",
     "left out": "dim",
 }
-BUSY = ("building", "pushing")
+BUSY = ("building", "pushing", "signing")
+ABSENT = ("missing", "unknown")
+UNSIGNED = (
+    "the registry has it, and no workflow of this repository signed it: whoever pushed it was not "
+    "CI, or was stopped half-way. Delete it there, or raise `images.epoch` in config/project.yaml"
+)
 
 
 @dataclass
@@ -81,6 +93,8 @@ def build(
     only: Annotated[str, typer.Option(help="Names with a space between; empty: all.")] = "",
     check: Annotated[bool, typer.Option(help="Say what is missing, and build nothing.")] = False,
     push: Annotated[bool, typer.Option(help="Push what the registry lacks.")] = False,
+    sign: Annotated[bool, typer.Option(help="Sign what is pushed, and verify the others.")] = False,
+    since: Annotated[str, typer.Option("--base", help="Only what a commit has otherwise.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
     arguments: Annotated[
@@ -92,6 +106,7 @@ def build(
     wanted = selected(only)
     if push:
         require_push(environment, env)
+    signer = signer_of(environment, env, check=check, push=push) if sign else None
     try:
         more = shlex.split(arguments)
     except ValueError as error:
@@ -102,6 +117,10 @@ def build(
     with screen.console.status("Looking what is there") if shown else nullcontext():
         all_of_them = [Image(name, images.image(name, environment.registry)) for name in wanted]
         look(all_of_them, found, in_registry=bool(environment.registry))
+        if signer:
+            doubt(all_of_them, signer)
+        if since:
+            set_aside(all_of_them, base.images(base.resolve(since)))
     unknown = [image for image in all_of_them if image.state == "unknown"]
     if unknown:
         screen.warn(
@@ -109,7 +128,7 @@ def build(
             f"read there, `{found.program} login {engine.registry(unknown[0].reference)}` first"
         )
     if not check:
-        work = Workshop(found, all_of_them, more, push=push, shown=shown)
+        work = Workshop(found, all_of_them, more, push=push, signer=signer, shown=shown)
         try:
             work.do()
         except KeyboardInterrupt:
@@ -151,6 +170,29 @@ def require_push(environment: Environment, env: str) -> None:
         )
 
 
+def signer_of(environment: Environment, env: str, *, check: bool, push: bool) -> Signer:
+    """Who signs, or verifies; refused where there is nothing to sign."""
+    if not environment.registry or not (push or check):
+        raise ProjectError(
+            "only what a registry has can be signed: SIGN=1 goes with PUSH=1, or with CHECK=1 to "
+            f"verify, and with an ENV= that has a registry; here it is ENV={env}"
+        )
+    if not check and commit().dirty:
+        raise ProjectError("what is signed is of a commit, and a file differs: commit first")
+    return Signer() if check else Signer(TRIVY)
+
+
+def doubt(them: Sequence[Image], signer: Signer) -> None:
+    """What is there already is believed only if it is signed."""
+    there = [image for image in them if image.state == "present"]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for image, signed in zip(
+            there, pool.map(lambda each: signer.verified(each.reference), there), strict=True
+        ):
+            if not signed:
+                image.state = "unsigned"
+
+
 def look(them: Sequence[Image], found: Engine, *, in_registry: bool) -> None:
     """Find out the state of each image."""
 
@@ -168,6 +210,13 @@ def look(them: Sequence[Image], found: Engine, *, in_registry: bool) -> None:
         list(pool.map(ask, them))
 
 
+def set_aside(them: Sequence[Image], known: Set[str]) -> None:
+    """Leave out what another commit has as well, by the images' names without a registry."""
+    for image in them:
+        if image.state in ABSENT and image.reference.rpartition("/")[2] in known:
+            image.state = "unchanged"
+
+
 class Workshop:
     """Builds and pushes some images at a time, and shows how far each is."""
 
@@ -178,12 +227,14 @@ class Workshop:
         arguments: Sequence[str],
         *,
         push: bool,
+        signer: Signer | None,
         shown: bool,
     ) -> None:
         self._engine = found
         self._images = them
         self._arguments = arguments
         self._push = push
+        self._signer = signer
         self._shown = shown
         self._refused = threading.Event()
         checkout = commit()
@@ -191,8 +242,14 @@ class Workshop:
 
     def do(self) -> None:
         """Build what is missing, and push what is to be pushed."""
-        build = [image for image in self._images if image.state in ("missing", "unknown")]
-        push = [image for image in self._images if image.state == "local" and self._push]
+        local = [image for image in self._images if image.state == "local"]
+        # What is signed is built here and now: a name in the engine anybody may have given.
+        anew = local if self._signer else []
+        build = [*anew, *(image for image in self._images if image.state in ABSENT)]
+        push = local if self._push and not anew else []
+        for image in self._images:
+            if image.state == "unsigned":
+                image.state, image.problem = "failed", UNSIGNED
         for image in build:
             image.state = "waiting"
         live = self._shown and screen.console.is_terminal
@@ -229,12 +286,12 @@ class Workshop:
 
     def _build(self, image: Image, log: IO[bytes]) -> None:
         settings = project().images
-        base = settings.base(image.name)
+        start = settings.base(image.name)
         repository, _, tag = image.reference.rpartition(":")
         labels = {
             "org.opencontainers.image.title": repository.rpartition("/")[2],
             "org.opencontainers.image.version": tag,
-            "org.opencontainers.image.base.name": base,
+            "org.opencontainers.image.base.name": start,
         }
         if self._revision:
             labels["org.opencontainers.image.revision"] = self._revision
@@ -244,7 +301,7 @@ class Workshop:
             self._engine.build(
                 folder,
                 image.reference,
-                base=base,
+                base=start,
                 platform=settings.platform,
                 labels=labels,
                 secrets=package_index.secrets(private),
@@ -263,7 +320,14 @@ class Workshop:
         except ProjectError:
             self._refused.set()
             raise
+        if self._signer:
+            image.state = "signing"
+            self._signer.sign(image.reference, self._origin(image), log)
         image.state = "pushed"
+
+    def _origin(self, image: Image) -> dict[str, Any]:
+        source, settings = self._signer.source if self._signer else "", project().images
+        return provenance(source, self._revision, image.name, settings)
 
 
 def write(context: Mapping[str, File], folder: Path) -> None:
@@ -327,11 +391,12 @@ def complaint(failed: Sequence[Image]) -> str:
         problems.setdefault(image.problem, []).append(image)
     parts = []
     for problem, them in problems.items():
-        (log,) = [image.log for image in them if image.log][:1]
-        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         names = ", ".join(image.name for image in them)
-        end = "\n".join(f"    {line}" for line in lines)
-        parts.append(f"{names} failed: {problem}\n  its log: {log.relative_to(ROOT)}\n{end}")
+        parts.append(f"{names} failed: {problem}")
+        for log in [image.log for image in them if image.log][:1]:
+            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+            end = "\n".join(f"    {line}" for line in lines)
+            parts[-1] += f"\n  its log: {log.relative_to(ROOT)}\n{end}"
     return "\n\n".join(parts)
 
 
@@ -339,7 +404,9 @@ def outlook(them: Sequence[Image], environment: Environment, env: str) -> list[s
     """What to do now."""
     states = {image.state for image in them}
     elsewhere = "" if env == "local" else f" ENV={env}"
-    if states & {"missing", "unknown"}:
+    if "unsigned" in states:
+        return [f"Unsigned means: {UNSIGNED}."]
+    if states & {*ABSENT}:
         return [f"`make images{elsewhere}` builds what is missing."]
     if environment.registry and states & {"built", "local"}:
         return [f"CI pushes them, by `make images{elsewhere} PUSH=1`."]

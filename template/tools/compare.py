@@ -159,7 +159,7 @@ def records(environment: str, source: str) -> Records:
     """
     if source == LOCAL:
         for folder in history.folders(environment):
-            yield folder.name, partial(_read_json, folder / history.RECORD)
+            yield folder.name, partial(read_json, folder / history.RECORD)
     elif source == "mlflow" and TRACKING.exists():
         yield from importlib.import_module("tools.tracking").records()
     elif source == "mlflow":
@@ -168,7 +168,8 @@ def records(environment: str, source: str) -> Records:
         raise ProjectError(f"there is no source {source!r}: SOURCE is local or mlflow")
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A run's record as it stands."""
     content: Mapping[str, Any] = json.loads(path.read_bytes())
     return content
 

@@ -3,8 +3,13 @@
 Tags are left out: they change with every edit, and have tests of their own.
 """
 
+from difflib import unified_diff
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from runtime.errors import ProjectError
 from tools import compile, images, screen
 from tools.definition import defined
 from tools.project import ROOT, project
@@ -33,8 +38,35 @@ def write(pipeline: str) -> None:
     path(pipeline).write_text(compiled(pipeline))
 
 
-def golden() -> None:
+def require() -> None:
+    """Show how the pipelines have changed since they were kept.
+
+    Raises:
+        ProjectError: one of them has.
+    """
+    stale = []
+    for name in project().pipelines:
+        kept = path(name).read_text().splitlines() if path(name).exists() else []
+        place = str(path(name).relative_to(ROOT))
+        changes = list(unified_diff(kept, compiled(name).splitlines(), place, place, "", "", 1, ""))
+        if changes:
+            stale.append(name)
+            screen.console.print("\n".join(changes), markup=False, soft_wrap=True)
+    if stale:
+        raise ProjectError(
+            f"{', '.join(stale)} {'compiles' if len(stale) == 1 else 'compile'} to something else "
+            f"than {FOLDER} has: `make golden` accepts what is above; commit it with its cause"
+        )
+
+
+def golden(
+    check: Annotated[bool, typer.Option(help="Say what is stale, and write nothing.")] = False,
+) -> None:
     """Write all pipelines anew."""
+    if check:
+        require()
+        screen.what_next("The pipelines are what git has of them.")
+        return
     for name in project().pipelines:
         write(name)
     screen.what_next(f"Read `git diff {FOLDER}`: it is what the cluster will run differently.")

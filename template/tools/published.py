@@ -154,5 +154,5 @@ def _send(url: str, headers: dict[str, str], content: bytes | None, method: str 
     method = method or ("GET" if content is None else "PUT")
     request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310 # see above
     with urllib.request.urlopen(request, timeout=REGISTRY_SECONDS) as answer:  # noqa: S310
-        content: bytes = answer.read()
-        return content
+        read: bytes = answer.read()
+        return read

@@ -51,9 +51,25 @@ resource "aws_iam_role" "ci" {
   tags                 = local.tags
 }
 
+# The cluster knows it, and gives it nothing: that is for Kubernetes' own roles, bound to this group.
+resource "aws_eks_access_entry" "ci" {
+  for_each = local.ci
+
+  cluster_name      = aws_eks_cluster.this.name
+  principal_arn     = aws_iam_role.ci[each.key].arn
+  kubernetes_groups = ["${local.full_name}-ci"]
+  tags              = local.tags
+}
+
 data "aws_iam_policy_document" "ci" {
   for_each = local.ci
 
+  statement {
+    # What a kubeconfig is written of.
+    sid       = "FindCluster"
+    actions   = ["eks:DescribeCluster"]
+    resources = [aws_eks_cluster.this.arn]
+  }
   statement {
     sid       = "LogIn"
     actions   = ["ecr:GetAuthorizationToken"]

@@ -75,11 +75,12 @@ output "metadata_db" {
 }
 
 output "ci" {
-  description = "As whom workflows push images and release models, and by which trust; null without ci_identity."
+  description = "As whom workflows push images and release models, by which trust, and who that is to Kubernetes' roles; null without ci_identity."
   value = one([
     for role in aws_iam_role.ci : {
       identity = role.arn
       provider = "${local.arn}:iam::${local.account_id}:oidc-provider/${local.github}"
+      subject  = { kind = "Group", name = "${local.full_name}-ci" }
     }
   ])
 }

@@ -31,6 +31,15 @@ resource "google_artifact_registry_repository_iam_member" "ci" {
   member     = google_service_account.ci[each.key].member
 }
 
+# The clusters know it, and give it nothing: that is for Kubernetes' own roles, bound to its e-mail.
+resource "google_project_iam_member" "ci" {
+  for_each = local.ci
+
+  project = local.project
+  role    = "roles/container.clusterViewer"
+  member  = google_service_account.ci[each.key].member
+}
+
 # Reads what a run wrote, and copies a model to where it is released from. It deletes nothing.
 resource "google_storage_bucket_iam_member" "ci" {
   for_each = var.ci_identity == null ? {} : {

@@ -75,11 +75,12 @@ output "metadata_db" {
 }
 
 output "ci" {
-  description = "As whom workflows push images and release models, and by which trust; null without ci_identity."
+  description = "As whom workflows push images and release models, by which trust, and who that is to Kubernetes' roles; null without ci_identity."
   value = one([
     for account in google_service_account.ci : {
       identity = account.email
       provider = "${local.github_pool}/providers/github"
+      subject  = { kind = "User", name = account.email }
     }
   ])
 }

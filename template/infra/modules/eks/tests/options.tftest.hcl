@@ -90,6 +90,10 @@ run "identities" {
     error_message = "Nobody can be CI, or others can."
   }
   assert {
+    condition     = aws_eks_access_entry.ci["ci"].kubernetes_groups == toset([output.ci.subject.name]) && output.ci.subject.kind == "Group"
+    error_message = "The cluster takes CI for somebody else than its roles are bound to."
+  }
+  assert {
     condition     = output.workload_identities["pipelines"].namespace == "kubeflow" && output.ci.identity != ""
     error_message = "The outputs do not have the identities."
   }

@@ -78,6 +78,10 @@ run "identities" {
     condition     = endswith(google_service_account_iam_member.ci["prod"].member, "/attribute.place/2/1/prod")
     error_message = "Any repository may push."
   }
+  assert {
+    condition     = google_project_iam_member.ci["ci"].role == "roles/container.clusterViewer" && output.ci.subject.kind == "User"
+    error_message = "CI may do more on the cluster than be known there, or nothing."
+  }
 }
 
 run "images" {
