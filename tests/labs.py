@@ -37,6 +37,8 @@ class Walk:
     typed: set[str] = field(default_factory=set)
     before: str = ""
     """The champion of before, in lab 8."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What was done, and how long it took."""
 
     def make(self, command: str, **environment: str | None) -> Done:
         """Type make and what comes after it."""
