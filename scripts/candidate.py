@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from scripts import ledger, screen
-from scripts.examples import flavours_of, generate, point, released
+from scripts.examples import flavours_of, point, released
+from scripts.render import copy
 from scripts.repository import git, surroundings
 from scripts.screen import Refused
 from scripts.trials import HIGH, commit, offer
@@ -60,7 +61,7 @@ def example(flavour: str, examples: str, folder: Path) -> Path:
     flavours = flavours_of(clone, version)
     if flavour not in flavours:
         raise Refused(f"{version} has no flavour {flavour}: choose from {', '.join(flavours)}.")
-    generate(clone, version, flavours[flavour], project)
+    copy(clone, project, flavours[flavour], version)
     return project
 
 

@@ -10,12 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import copier
 import typer
 import yaml
 
 from scripts import ledger, screen
-from scripts.render import destination
+from scripts.render import copy, destination
 from scripts.repository import ROOT, git
 from scripts.screen import Refused
 
@@ -38,7 +37,7 @@ def examples(
         target, source = destination(dest), published()
         for name, answers in flavours.items():
             screen.say(name)
-            generate(clone, version, answers, target / name)
+            copy(clone, target / name, answers, version)
             point(target / name, source)
     rows = "\n".join(f"- [{name}]({name}/): {told(each)}" for name, each in flavours.items())
     text = (
@@ -66,13 +65,6 @@ def flavours_of(clone: Path, version: str) -> dict[str, dict[str, Any]]:
     listed = git(clone, "ls-tree", "--name-only", version, "flavours/").splitlines()
     found = filter(None, map(FLAVOUR.fullmatch, listed))
     return {each[1]: yaml.safe_load(git(clone, "show", f"{version}:{each[0]}")) for each in found}
-
-
-def generate(clone: Path, version: str, answers: dict[str, Any], target: Path) -> None:
-    """Generate a project of a release, without trust."""
-    copier.run_copy(
-        str(clone), target, answers, vcs_ref=version, defaults=True, quiet=True, unsafe=False
-    )
 
 
 def point(project: Path, source: str) -> None:

@@ -57,11 +57,12 @@ def on_kind(
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "project")
         generate(flavour, project)
-        for namespace, place in kustomizations(project):
+        places = [*kustomizations(project)]
+        for namespace, place in places:
             screen.say(f"{place.relative_to(project)} in {namespace}")
             apply(namespace, place)
-        for namespace in served(project):
-            # The controller has taken it, and so has the webhook.
+        # The controller has taken the model, and so has the webhook.
+        for namespace in [namespace for namespace, place in places if "overlays" in place.parts]:
             made = ("--for=create", "deployment", "--selector=app=isvc.my-model-predictor")
             kubectl("wait", f"--namespace={namespace}", *made, WAIT)
     screen.what_next(f"The cluster of {context} took all that {flavour} applies.")
@@ -104,11 +105,6 @@ def kustomizations(project: Path) -> Iterator[tuple[str, Path]]:
         settings = yaml.safe_load((overlay / "kustomization.yaml").read_text("utf-8"))
         (overlay / "release.yaml").write_text(release(), encoding="utf-8")
         yield settings["namespace"], overlay
-
-
-def served(project: Path) -> list[str]:
-    """List the namespaces in which a model is served."""
-    return [namespace for namespace, place in kustomizations(project) if "overlays" in str(place)]
 
 
 def release() -> str:

@@ -15,6 +15,7 @@ import yaml
 from rich.table import Table
 
 from scripts import screen
+from scripts.markdown import table
 from scripts.repository import ROOT
 from scripts.screen import Refused
 
@@ -73,26 +74,33 @@ def claims() -> list[Claim]:
     return [Claim(unproven=each.pop("not", ""), **each) for each in read]
 
 
-def table(folder: str) -> list[str]:
+def listed(folder: str) -> list[str]:
     """The claims as a table of Markdown, for a page from which docs/reference is there."""
-    lines = ["| what | by which real tool | not shown | where |", "|---|---|---|---|"]
+    rows = []
     for claim in claims():
         where = [f"`test_{name}.py`" for name in claim.tests]
         where += [f"[results]({folder}{claim.page})"] if claim.page else []
-        lines.append(f"| {claim.what} | {claim.tool} | {claim.unproven} | {', '.join(where)} |")
-    return lines
+        rows.append(
+            {
+                "what": claim.what,
+                "by which real tool": claim.tool,
+                "not shown": claim.unproven,
+                "where": ", ".join(where),
+            }
+        )
+    return table(rows)
 
 
 def page() -> str:
     """The page of the documentation."""
-    return "\n".join(["# What is proven, and by what", "", INTRODUCTION, *table(""), ""])
+    return "\n".join(["# What is proven, and by what", "", INTRODUCTION, *listed(""), ""])
 
 
 def readme() -> str:
     """The README, with its table as the claims are now."""
     before, _, rest = README.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    return "\n".join([before + BEGIN, *table("docs/reference/"), END]) + after
+    return "\n".join([before + BEGIN, *listed("docs/reference/"), END]) + after
 
 
 def counted(results: Path) -> dict[str, Count]:
@@ -128,20 +136,24 @@ def proof(
     """Show what a run of the tests says of each claim."""
     by_module = counted(results)
     shown = Table("what", "tests", "skipped", "failed", "minutes", box=None)
-    lines = ["| what | by which real tool | tests | skipped | failed | minutes | not shown |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    rows = []
     without = 0
     for claim in claims():
         count = sum((by_module.get(name, Count()) for name in claim.tests), Count())
         without += not count.holds
-        minutes = f"{count.seconds / 60:.1f}"
-        numbers = [str(count.passed), str(count.skipped), str(count.failed), minutes]
-        shown.add_row(claim.what, *numbers, style="" if count.holds else "red")
-        lines.append(f"| {claim.what} | {claim.tool} | {' | '.join(numbers)} | {claim.unproven} |")
+        numbers = {
+            "tests": str(count.passed),
+            "skipped": str(count.skipped),
+            "failed": str(count.failed),
+            "minutes": f"{count.seconds / 60:.1f}",
+        }
+        shown.add_row(claim.what, *numbers.values(), style="" if count.holds else "red")
+        about = {"what": claim.what, "by which real tool": claim.tool}
+        rows.append({**about, **numbers, "not shown": claim.unproven})
     screen.console.print(shown)
     if os.environ.get(SUMMARY):
         with Path(os.environ[SUMMARY]).open("a", encoding="utf-8") as summary:
-            summary.write("\n".join(["## What is proven", "", *lines, ""]))
+            summary.write("\n".join(["## What is proven", "", *table(rows), ""]))
     if without:
         raise Refused(
             f"{without} claims are without proof: their tests failed, were skipped or did not run."

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from scripts import proof, screen, settings, terraform_docs, verbs
+from scripts.markdown import table
 from scripts.repository import ROOT
 
 FOLDER = "docs/reference"
@@ -27,27 +28,38 @@ def read(pattern: str) -> dict[str, Any]:
 
 def questions() -> str:
     """Describe each question: type, choices, default, and what it decides."""
-    lines = ["# Questions", "", "| question | type or choices | default | what it decides |"]
-    lines.append("|---|---|---|---|")
+    rows = []
     for name, details in read("[1-5]0-*.yml").items():
         choices = details.get("choices")
         values = choices.values() if isinstance(choices, dict) else choices
-        kind = ", ".join(f"`{value}`" for value in values) if values else details["type"]
         asked = "" if details.get("ask", True) else " (not asked)"
         _, _, decides = details["help"].partition("\n")
-        lines.append(f"| `{name}`{asked} | {kind} | {details['default']} | {decides.strip()} |")
-    return "\n".join([*lines, ""])
+        rows.append(
+            {
+                "question": f"`{name}`{asked}",
+                "type or choices": ", ".join(f"`{value}`" for value in values or [])
+                or details["type"],
+                "default": str(details["default"]),
+                "what it decides": decides.strip(),
+            }
+        )
+    return "\n".join(["# Questions", "", *table(rows), ""])
 
 
 def files() -> str:
     """Show the ownership table."""
     lines = ["# Files and their owners", ""]
     lines += [f"- **{name}**: {meaning}" for name, meaning in WHOSE.items()]
-    lines += ["", "| file | class | since | where a team changes it instead |", "|---|---|---|---|"]
-    for row in read("90-files.yml")["files"]["default"]:
-        since = ".".join(map(str, row["since"]))
-        lines.append(f"| `{row['path']}` | {row['class']} | {since} | {row.get('extend', '')} |")
-    return "\n".join([*lines, ""])
+    rows = [
+        {
+            "file": f"`{row['path']}`",
+            "class": row["class"],
+            "since": ".".join(map(str, row["since"])),
+            "where a team changes it instead": row.get("extend", ""),
+        }
+        for row in read("90-files.yml")["files"]["default"]
+    ]
+    return "\n".join([*lines, "", *table(rows), ""])
 
 
 PAGES = {

@@ -49,7 +49,15 @@ def generate(flavour: str, target: Path, template: Path = ROOT) -> None:
     Raises:
         Refused: Copier or git says no.
     """
-    given = answers(flavour)
+    copy(template, target, answers(flavour))
+
+
+def copy(template: Path, target: Path, given: dict[str, Any], release: str = "HEAD") -> None:
+    """Generate a project without trust, from what a release is, or what is there now.
+
+    Raises:
+        Refused: Copier or git says no.
+    """
     # Asked before Copier does: it would take a repository without a commit for a plain folder.
     git(template, "rev-parse", "--verify", "HEAD")
     try:
@@ -60,13 +68,13 @@ def generate(flavour: str, target: Path, template: Path = ROOT) -> None:
                 str(template),
                 target,
                 given,
-                vcs_ref="HEAD",
+                vcs_ref=release,
                 defaults=True,
                 quiet=True,
                 unsafe=False,
             )
     except (CopierError, OSError, ValueError) as error:
-        raise Refused(f"Copier could not generate {flavour}: {error}") from error
+        raise Refused(f"Copier could not generate {target}: {error}") from error
 
 
 def destination(dest: str) -> Path:

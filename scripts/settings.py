@@ -8,8 +8,8 @@ from pathlib import Path
 
 import griffe
 
+from scripts.markdown import table
 from scripts.render import generate
-from scripts.verbs import table
 
 STEPS = ("ingest", "validate", "train", "evaluate", "register", "monitor", "partition", "predict")
 PROJECT = "config/project.yaml"
@@ -66,9 +66,9 @@ class Project:
                 kind = ", ".join([f"`{_kind(str(attribute.annotation))}`", *bounds])
                 yield {
                     "key": f"`{key}`",
-                    "type": kind.replace("|", r"\|"),
-                    "default": default.replace("|", r"\|"),
-                    "what it is": meaning.replace("|", r"\|"),
+                    "type": kind,
+                    "default": default,
+                    "what it is": meaning,
                 }
 
 

@@ -6,10 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from scripts import screen
-from scripts.reference import read
+from scripts.ownership import Owners
 from scripts.render import answers, generate, names
 from scripts.repository import ROOT
 from scripts.screen import Refused
@@ -59,19 +57,9 @@ def page_of(room: str) -> str:
     return f"{room.strip('.').lower().replace(' ', '-')}.md"
 
 
-def owners() -> list[tuple[GitIgnoreSpec, str]]:
-    """Say whose which paths are, as the table does: of two rows the first counts."""
-    rows = read("90-files.yml")["files"]["default"]
-    rows = sorted(rows, key=lambda row: len(row["path"]), reverse=True)
-    return [
-        (GitIgnoreSpec.from_lines([row["path"].replace("{step}", "*")]), row["class"])
-        for row in rows
-    ]
-
-
 def overview(example: Example, first: Example) -> Iterator[str]:
     """The page of a flavour: its answers, its files, whose they are."""
-    known = owners()
+    owners = Owners()
     yield f"# {example.flavour}\n"
     for line in (ROOT / f"flavours/{example.flavour}.yml").read_text("utf-8").splitlines():
         if line.startswith("#"):
@@ -93,11 +81,10 @@ def overview(example: Example, first: Example) -> Iterator[str]:
         }
         yield f"\n## {room}\n\n| file | whose | lines |\n|---|---|---|"
         for path in paths:
-            whose = next((owner for spec, owner in known if spec.match_file(path)), "owned")
             flavour = example.flavour if path in changed else first.flavour
             link = f"[{path}](../{flavour}/{page_of(room)}#{anchor(path)})"
             lines = example.texts[path].count("\n")
-            yield f"| {f'**{link}**' if path in changed else link} | {whose} | {lines} |"
+            yield f"| {f'**{link}**' if path in changed else link} | {owners.of(path)} | {lines} |"
 
 
 def anchor(path: str) -> str:

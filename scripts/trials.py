@@ -18,7 +18,6 @@ from pathlib import Path
 
 import copier
 import yaml
-from pathspec import GitIgnoreSpec
 
 from scripts import ledger
 from scripts.edits import (
@@ -33,6 +32,7 @@ from scripts.edits import (
     describe,
     state,
 )
+from scripts.ownership import OWNED, Owners
 from scripts.repository import ROOT, git, unmerged
 
 HIGH = "999.0.0"
@@ -43,7 +43,6 @@ OUTCOMES = ("kept", "conflict", "refused", "lost")
 ANSWERS = ".copier-answers.yml"
 NOTHING = "nothing"
 REPORTS = "artifacts/updates"
-OWNED = "owned"
 
 Tree = dict[str, str]
 
@@ -207,14 +206,7 @@ class Trials:
         self._folder = folder
         self._newest = newest
         self._made: dict[str, Path] = {}
-        table = yaml.safe_load((template / "questions/90-files.yml").read_text("utf-8"))
-        # A path that is left out by name is retired: projects that have the file keep it.
-        retired = [(path, OWNED) for path in table["_exclude"] if path.startswith("/")]
-        rows = [(row["path"], row["class"]) for row in table["files"]["default"]]
-        self._owners = [
-            (GitIgnoreSpec.from_lines([path.replace("{step}", "*")]), owner)
-            for path, owner in retired + rows
-        ]
+        self._owners = Owners(template)
 
     def made(self, release: str, answers: Answers, answers_file: str = ANSWERS) -> Path:
         """Generate a project by a release and commit it, once: to be copied."""
@@ -327,7 +319,7 @@ class Trials:
     def owner(self, path: str) -> str:
         """Say whose a path is: owned, unless the table says otherwise."""
         known = ANSWERS if path.startswith(".copier-answers.") else path
-        return next((owner for spec, owner in self._owners if spec.match_file(known)), OWNED)
+        return self._owners.of(known)
 
     def _again(self, work: Work, conflicts: set[str]) -> list[str]:
         """Commit, each conflict resolved as the team had it, and see that nothing is left to do."""

@@ -99,7 +99,10 @@ def updates() -> None:
     """Try every edit on every release, and write the page."""
     releases = [release.version for release in ledger.read(ROOT)]
     todo = [
-        (group, way) for release in releases for group in groups(release).values() for way in Way
+        (group, way, release in ends(releases))
+        for release in releases
+        for group in groups(release).values()
+        for way in Way
     ]
     results: Results = {}
     problems: list[str] = []
@@ -132,10 +135,9 @@ def _start(template: Path, folder: Path) -> None:
     _trials = Trials(template, Path(tempfile.mkdtemp(dir=folder)))
 
 
-def _try(what: tuple[Group, Way]) -> tuple[Group, Way, Trial]:
-    releases = [release.version for release in ledger.read(ROOT)]
-    again = what[0].release in ends(releases)
-    return *what, _trials.trial(*what, again=again)
+def _try(what: tuple[Group, Way, bool]) -> tuple[Group, Way, Trial]:
+    group, way, again = what
+    return group, way, _trials.trial(group, way, again=again)
 
 
 if __name__ == "__main__":

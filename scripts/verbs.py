@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jinja2
 import yaml
 
+from scripts.markdown import table
 from scripts.repository import ROOT
 
 TITLE = re.compile(r"##@ (.+)")
@@ -57,34 +58,35 @@ def parts() -> dict[str, str]:
     }
 
 
-def rendered(chosen: set[str]) -> dict[str, Verb]:
-    """Give the verbs of a project in which these parts were chosen, by name."""
-    settings = yaml.safe_load((ROOT / "questions/00-settings.yml").read_text("utf-8"))["_envops"]
-    settings["undefined"] = jinja2.Undefined
-    template = ROOT / "template"
-    text = (template / MAKEFILE).read_text("utf-8")
-    mode = "Knative" if "Knative" in chosen else "Standard"
-    makefile = jinja2.Environment(**settings, autoescape=False).from_string(text)  # noqa: S701
-    texts = [makefile.render(parts=chosen, serving_mode=mode)]
-    texts += [
-        (template / path).read_text("utf-8") for path, part in INCLUDED.items() if part in chosen
-    ]
-    return {verb.name: verb for text in texts for verb in verbs(text)}
+class Makefiles:
+    """The Makefile of a project, with whatever parts, and what it includes."""
 
+    def __init__(self) -> None:
+        """Read them."""
+        settings = yaml.safe_load((ROOT / "questions/00-settings.yml").read_text("utf-8"))
+        options = {**settings["_envops"], "undefined": jinja2.Undefined, "autoescape": False}
+        folder = ROOT / "template"
+        text = (folder / MAKEFILE).read_text("utf-8")
+        self._makefile = jinja2.Environment(**options).from_string(text)  # noqa: S701
+        self._included = {
+            part: (folder / path).read_text("utf-8") for path, part in INCLUDED.items()
+        }
 
-def table(rows: list[dict[str, str]]) -> list[str]:
-    """Lay out rows as Markdown."""
-    names = list(rows[0])
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in rows]
+    def verbs(self, chosen: set[str]) -> dict[str, Verb]:
+        """Give the verbs of a project in which these parts were chosen, by name."""
+        mode = "Knative" if "Knative" in chosen else "Standard"
+        texts = [self._makefile.render(parts=chosen, serving_mode=mode)]
+        texts += [text for part, text in self._included.items() if part in chosen]
+        return {verb.name: verb for text in texts for verb in verbs(text)}
 
 
 def page() -> str:
     """Describe every verb: what it does, what it takes, and which answer brings it."""
     brought = parts()
-    every = rendered({*brought})
+    makefiles = Makefiles()
+    every = makefiles.verbs({*brought})
     lacking: dict[str, set[str]] = {
-        name: every.keys() - rendered({*brought} - {name}).keys() for name in brought
+        name: every.keys() - makefiles.verbs({*brought} - {name}).keys() for name in brought
     }
     lines = ["# Verbs", "", "## Of a project", ""]
     lines += [
@@ -110,9 +112,8 @@ def page() -> str:
 
 def row(verb: Verb) -> dict[str, str]:
     """Describe a verb in a row of a table."""
-    takes = re.sub(r"\|", r"\\|", verb.takes)
     return {
         "verb": f"`make {verb.name}`",
-        "what it does": verb.does.replace("|", r"\|"),
-        "takes": f"`{takes}`" if takes else "",
+        "what it does": verb.does,
+        "takes": f"`{verb.takes}`" if verb.takes else "",
     }

@@ -218,7 +218,8 @@ def test_what_copier_loses(project: Project, draft: Template) -> None:
 
 def test_what_cannot_be_merged(project: Project, draft: Template) -> None:
     """Both sides have changed a file that is not text: a conflict, with the team's in place."""
-    content = project.read("Makefile").encode() + b"\x00"
+    # git looks for it in the first 8000 bytes.
+    content = b"# \x00\n" + project.read("Makefile").encode()
     (project.path / "Makefile").write_bytes(content)
     commit(project.path)
     file = draft.path / "template/Makefile.jinja"

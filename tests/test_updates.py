@@ -6,11 +6,11 @@ from projects import Generated
 
 from scripts import ledger
 from scripts.edits import CLASHING, EDITS, WORKING
+from scripts.ownership import OWNED
 from scripts.render import answers, whole
 from scripts.repository import unmerged
 from scripts.trials import (
     HIGH,
-    OWNED,
     Group,
     Trials,
     Way,

@@ -20,8 +20,8 @@ print(json.dumps([images.image(name) for name in images.names()]))
 """
 
 
-def resolve(name: str) -> str:
-    """The commit that a branch, a tag or an abbreviation names.
+def resolve(name: str, variable: str = "BASE") -> str:
+    """The commit that a branch, a tag or an abbreviation names, given as a variable of make.
 
     Raises:
         ProjectError: there is none of that name here.
@@ -30,7 +30,7 @@ def resolve(name: str) -> str:
         return git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").strip()
     except ProjectError:
         raise ProjectError(
-            f"there is no commit {name!r} here: BASE is a branch, a tag or a commit that was "
+            f"there is no commit {name!r} here: {variable} is a branch, a tag or a commit that was "
             "fetched, such as origin/main"
         ) from None
 
@@ -61,7 +61,7 @@ def images(commit: str) -> set[str]:
     Empty where it has no images yet, or cannot say.
     """
     folder = checkout(commit)
-    variables = {**_surroundings(), "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'src'}"}
+    variables = {**surroundings(), "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'src'}"}
     command = [sys.executable, "-c", NAMES]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     return set(json.loads(done.stdout)) if done.returncode == 0 else set()
@@ -76,12 +76,13 @@ def run(commit: str, pipeline: str, env: str) -> tuple[Path, bool]:
             ["make", "run", f"PIPELINE={pipeline}", f"ENV={env}"],
             cwd=folder,
             # What is only compared is tracked nowhere.
-            env={k: v for k, v in _surroundings().items() if not k.startswith("MLFLOW_")},
+            env={k: v for k, v in surroundings().items() if not k.startswith("MLFLOW_")},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     return folder, done.returncode == 0
 
 
-def _surroundings() -> dict[str, str]:
+def surroundings() -> dict[str, str]:
+    """The environment's variables, without what this project's make or Python was told."""
     return {name: value for name, value in os.environ.items() if name not in OWN}

@@ -4,7 +4,6 @@ In a copy of the last commit, with an environment of its own: what a lock file k
 months before somebody has to take it.
 """
 
-import os
 import subprocess
 import tomllib
 from datetime import UTC, datetime
@@ -15,12 +14,10 @@ import typer
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from tools import screen, template
+from tools import base, screen, template
 from tools.project import ROOT
 
 LOCK = "uv.lock"
-# What the calling make was told is not for these.
-TOLD = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VIRTUAL_ENV")
 
 
 def newest(
@@ -29,19 +26,18 @@ def newest(
     """Lock the newest versions in a copy, and run verbs there."""
     template.require_commit(template.origin().file)
     today = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    known = {name: value for name, value in os.environ.items() if name not in TOLD}
     # It takes the place of `exclude-newer` in pyproject.toml, for every call of uv.
-    surroundings = {**known, "UV_EXCLUDE_NEWER": today}
+    variables = {**base.surroundings(), "UV_EXCLUDE_NEWER": today}
     with template.scratch() as copy:
         screen.notice("locks the newest versions, in a copy")
         lock = ["uv", "lock", "--upgrade", "--quiet"]
-        if subprocess.run(lock, cwd=copy, env=surroundings).returncode:
+        if subprocess.run(lock, cwd=copy, env=variables).returncode:
             raise ProjectError("the newest packages do not fit together: the lines above say which")
         changed = differences(versions(ROOT), versions(copy))
         screen.console.print(table(changed) if changed else "There is nothing newer.")
         for verb in verbs.split():
             screen.notice(f"make {verb}")
-            if subprocess.run(["make", verb], cwd=copy, env=surroundings).returncode:
+            if subprocess.run(["make", verb], cwd=copy, env=variables).returncode:
                 raise ProjectError(
                     f"`make {verb}` fails with the packages of today, and this project is as it "
                     "was: bound the one that is to blame in pyproject.toml, or go with it"

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from runtime.errors import ProjectError
-from tools import proposal, released, screen
+from tools import base, proposal, released, screen
 from tools.project import project
 from tools.release import release
-from tools.template import git
 
 
 def propose(
@@ -28,32 +27,20 @@ def propose(
             f"the environment {env!r} has no cluster, so nothing waits for a pull request there: "
             f"`make release ENV={env}`"
         )
-    base = commit_of(since or "HEAD")
+    start = base.resolve(since or "HEAD", "SINCE")
     proposal.clear()
     release(env, run, reason)
     made = released.require(env)
-    if proposal.head() == base:
+    if proposal.head() == start:
         screen.what_next(f"{made.model} is released in {env} already: nothing to propose.")
         return
     body = (
         f"Merging this releases {made.model} in {env}, and `make deliver ENV={env}` deploys it. "
-        f"Until then nothing serves it.\n\n{proposal.told(base)}"
+        f"Until then nothing serves it.\n\n{proposal.told(start)}"
     )
     if page := workflow_page():
         body += f"\n\nPrepared by {page}."
-    proposal.write(base, name_of(made), f"Release {made.model} in {env}", body)
-
-
-def commit_of(name: str) -> str:
-    """The whole hash of a commit.
-
-    Raises:
-        ProjectError: there is none of that name.
-    """
-    try:
-        return git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
-    except ProjectError:
-        raise ProjectError(f"SINCE={name!r} is no commit that this clone has") from None
+    proposal.write(start, name_of(made), f"Release {made.model} in {env}", body)
 
 
 def name_of(made: released.Release) -> str:
