@@ -116,19 +116,42 @@ def test_what_may_write_runs_nothing_of_the_project() -> None:
 
 
 def test_what_runs_the_project_has_no_secret() -> None:
-    """Of GitHub it has a token that reads; of the cloud what it is let in for, for an hour."""
+    """Of GitHub it has a token that reads; of the cloud what it is let in for, for an hour.
+
+    What brings the template's code may have a token that reads that code.
+    """
+    may_read = {("_template-update", "prepare"): "secrets.template_token"}
     found = 0
     for workflow, name, job in jobs():
         if "make " not in runs(job):
             continue
         found += 1
-        assert "secrets." not in json.dumps(job), (workflow, name)
+        secrets = set(re.findall(r"secrets\.\w+", json.dumps(job)))
+        assert secrets <= {may_read.get((workflow, name))}, (workflow, name)
         for right, value in job.get("permissions", {}).items():
             assert value == "read" or right in ("id-token", "packages"), (workflow, name, right)
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False, (workflow, name)
     assert found > 5
+
+
+@pytest.mark.parametrize(("token", "user"), [("a-token", "x-access-token:a-token@"), ("", "")])
+def test_a_template_that_is_private(token: str, user: str, tmp_path: Path) -> None:
+    """Where there is a token, git uses it for GitHub; without, for nobody."""
+    job = WORKFLOWS["_template-update"]["jobs"]["prepare"]
+    (given,) = (step["env"] for step in job["steps"] if "GIT_CONFIG_COUNT" in step.get("env", {}))
+    count = {True: "3", False: "2"}[bool(token)]
+    assert given["GIT_CONFIG_COUNT"] == "${{ secrets.template_token && '3' || '2' }}"
+    settings = WORKFLOWS["_template-update"]["env"] | given | {"GIT_CONFIG_COUNT": count}
+    variables = {
+        name: str(value).replace("${{ secrets.template_token }}", token)
+        for name, value in settings.items()
+    }
+    for host, expected in {"github.com": f"{user}github.com", "example.org": "example.org"}.items():
+        asked = ["git", "ls-remote", "--get-url", f"https://{host}/company/template.git"]
+        got = subprocess.check_output(asked, cwd=tmp_path, env=os.environ | variables, text=True)
+        assert got.strip() == f"https://{expected}/company/template.git"
 
 
 def test_every_verb_is_one_of_the_project(default_project: Path) -> None:
@@ -577,13 +600,14 @@ def test_the_newest_packages(name: str, template: Template, copie_session: Copie
             file.write("show:\n\t@echo $$UV_EXCLUDE_NEWER; grep -c . uv.lock; exit $(FAILS)\n")
         commit(project.path, "Verbs of ours")
         lock = (project.path / "uv.lock").read_bytes()
+        worktrees = git(project.path, "worktree", "list")
         done = project.make("newest", "VERBS=show").succeeded()
         assert time.strftime("%Y-%m-") in done.out
         assert "succeeds with the packages of today" in done.out
         assert re.search(r"^typer +0\.19\S* +0\.[2-9]", done.out, re.MULTILINE), done.out
         project.make("newest", "VERBS=show nowhere").failed("`make nowhere` fails", "as it was")
         assert (project.path / "uv.lock").read_bytes() == lock
-        assert git(project.path, "worktree", "list").count("\n") == 1
+        assert git(project.path, "worktree", "list") == worktrees
 
 
 CLOUD = """

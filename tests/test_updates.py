@@ -23,10 +23,11 @@ from scripts.trials import (
 from scripts.updates import PAGE, WORDS, page, read, word
 
 RELEASES = [release.version for release in ledger.read(ROOT)]
-# From the releases between, only what the platform's changes can clash with; `make updates`, before
-# a release, tries all edits from all of them.
+# Every group the longest way, from the oldest release that knows it; from the others what the
+# platform's changes can clash with. `make updates`, before a release, tries all from all.
 ENDS = ends(RELEASES)
-BETWEEN = (WORKING, CLASHING)
+FROM_ALL = (WORKING, CLASHING)
+OLDEST = {name: release for release in reversed(RELEASES) for name in groups(release)}
 GROUPS = [
     pytest.param(
         group,
@@ -36,7 +37,7 @@ GROUPS = [
     )
     for release in RELEASES
     for name, group in groups(release).items()
-    if release in ENDS or name in BETWEEN
+    if name in FROM_ALL or release == OLDEST[name]
 ]
 # A team's old files have to work with the platform's new ones: of the oldest release and the newest
 # with the team's edits in them, and of the oldest in every other flavour.
