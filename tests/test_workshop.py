@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+import pexpect
 import pytest
 from conftest import Template, commit, git
 from engine import free_port
@@ -242,6 +243,32 @@ def test_bad_input(walked: Walk) -> None:
         walked.make("workshop").failed("workshop/02-parameter.md", "git checkout")
     finally:
         page.write_text(text, encoding="utf-8")
+
+
+@LAPTOP
+def test_a_person_chooses(walked: Walk) -> None:
+    """On a terminal `make workshop` asks which lab; Ctrl-C leaves, and is no error."""
+    # The second keeps the prompt from asking the terminal where the cursor is.
+    terminal = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    chosen = []
+    for keys in ("\r", "\x1b[B\r", "\x03"):
+        child = pexpect.spawn(
+            "make",
+            ["workshop"],
+            cwd=str(walked.project.path),
+            env={**machine(), **terminal},
+            dimensions=(50, 120),
+            encoding="utf-8",
+            timeout=60,
+        )
+        child.expect("Which lab")
+        child.send(keys)
+        child.expect(pexpect.EOF)
+        chosen += re.findall(r"workshop-check LAB=(\d+)", str(child.before))
+        child.close()
+        assert child.exitstatus == 0
+    first, second = map(int, chosen)
+    assert second == first + 1
 
 
 @LAPTOP

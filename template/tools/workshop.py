@@ -6,12 +6,16 @@ from typing import Annotated
 import typer
 from rich.markdown import Markdown
 from rich.table import Table
+from rich.theme import Theme
 
 from tools import screen
 from tools.labs import progress
 from tools.labs.lab import Lab, labs, named
 
 HOURS = 60
+# Of the terminal's own colours, as it may be a light one or a dark one.
+CODE = Theme({"markdown.code": "bold cyan"})
+CODE_BLOCKS = "ansi_light"
 
 
 def workshop(
@@ -80,10 +84,14 @@ def show(lab: Lab) -> None:
     parts += [section(name, facts[name]) for name in ("questions", "objectives")]
     parts += [lab.body, section("key points", facts["keypoints"])]
     page = "\n\n".join(parts)
-    shown = Markdown(page) if screen.console.is_terminal else page
-    screen.console.print(shown, markup=False, soft_wrap=not screen.console.is_terminal)
+    if screen.console.is_terminal:
+        with screen.console.use_theme(CODE):
+            screen.console.print(Markdown(page, code_theme=CODE_BLOCKS))
+    else:
+        screen.console.print(page, markup=False, soft_wrap=True)
     if given:
         screen.console.print(f"\n{given}", markup=False, soft_wrap=True)
+    screen.console.print()
     screen.what_next(f"`make workshop-check LAB={lab.number}` says what is right, what is missing.")
 
 
