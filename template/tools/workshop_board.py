@@ -4,7 +4,6 @@ Whoever has set WORKSHOP_BOARD to its address is on it from the next `make works
 name, and the numbers of labs; nothing else is sent, and nothing is kept.
 """
 
-import html
 import json
 import os
 import socket
@@ -19,7 +18,7 @@ from pydantic import Field
 
 from runtime.errors import ProjectError
 from runtime.settings import Settings
-from tools import screen
+from tools import pages, screen
 from tools.commit import author
 from tools.labs.lab import labs
 from tools.labs.progress import Progress
@@ -64,33 +63,11 @@ class Board:
 
     def page(self) -> str:
         """The board as a page that looks again by itself."""
-        numbers = [lab.number for lab in labs()]
         with self._lock:
             places = sorted(self._places.values(), key=lambda each: each[0].name.casefold())
-        rows = "".join(row(place, numbers, time.monotonic() - since) for place, since in places)
-        heads = "".join(f"<th>{number}</th>" for number in numbers)
-        return PAGE.format(heads=heads, rows=rows, count=len(places))
-
-
-def row(place: Place, numbers: list[int], seconds: float) -> str:
-    """A line of the board."""
-    cells = "".join(
-        f"<td>{'✓' if number in place.done else '▸' if number == place.at else ''}</td>"
-        for number in numbers
-    )
-    stuck = ' class="stuck"' if place.at and seconds > STUCK else ""
-    told = f"{seconds / 60:.0f} min, {place.hints} hints" if place.at else "done"
-    return f"<tr{stuck}><th>{html.escape(place.name)}</th>{cells}<td>{told}</td></tr>"
-
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta http-equiv="refresh" content="5">
-<meta name="viewport" content="width=device-width"><title>Workshop</title><style>
-body {{ font: 1.1rem system-ui, sans-serif; margin: 2rem; color-scheme: light dark }}
-table {{ border-collapse: collapse }} th, td {{ padding: .3rem .7rem; text-align: center }}
-tr + tr {{ border-top: 1px solid #8884 }} tr th:first-child {{ text-align: left }}
-.stuck {{ background: #f8a2 }} td:last-child {{ opacity: .7 }}</style>
-<h1>{count} here</h1><table><tr><th>who</th>{heads}<th>at it</th></tr>{rows}</table></html>"""
+        now = time.monotonic()
+        rows = [(place, now - since) for place, since in places]
+        return pages.rendered("workshop-board.html.j2", labs=labs(), rows=rows, stuck=STUCK)
 
 
 class Handler(BaseHTTPRequestHandler):
