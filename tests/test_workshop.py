@@ -271,17 +271,52 @@ def test_a_person_chooses(walked: Walk) -> None:
     assert second == first + 1
 
 
-@LAPTOP
-def test_a_template_that_is_far(walked: Walk, template: Template, tmp_path: Path) -> None:
-    """Fetched once, it is not asked for again where somebody says that there is no network."""
-    git(tmp_path, "clone", "--quiet", "--bare", str(template.path), "far.git")
-    git(tmp_path, "clone", "--quiet", str(walked.project.path), "near")
-    near = Generated(tmp_path / "near")
+def made_far_away(walked: Walk, template: Template, folder: Path) -> Generated:
+    """Clone a project, and have it come from a template that has to be fetched: far.git."""
+    git(folder, "clone", "--quiet", "--bare", str(template.path), "far.git")
+    git(folder, "clone", "--quiet", str(walked.project.path), "near")
+    near = Generated(folder / "near")
     answers_file = near.path / ".copier-answers.yml"
-    far = (tmp_path / "far.git").as_uri()
+    far = (folder / "far.git").as_uri()
     text = re.sub("_src_path: .*", f"_src_path: {far}", answers_file.read_text("utf-8"))
     answers_file.write_text(text, encoding="utf-8")
     commit(near.path)
+    return near
+
+
+@LAPTOP
+def test_a_room_without_a_network(walked: Walk, template: Template, tmp_path: Path) -> None:
+    """A stick is filled, and used where nothing can be reached, as the instructor's page says."""
+    near = made_far_away(walked, template, tmp_path)
+    page = near.path / "workshop/instructor/without-wifi.md"
+    fill, use = (match["commands"] for match in BLOCK.finditer(page.read_text("utf-8")))
+    places = {"PROJECT": str(near.path), "ROOM": str(tmp_path / "stick")}
+
+    def typed(text: str) -> None:
+        done = subprocess.run(
+            ["bash", "-euxc", text],
+            cwd=tmp_path,
+            env=machine() | places,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    typed(fill)
+    for gone in ("far.git", "near", "room"):
+        (tmp_path / gone).rename(tmp_path / f"{gone}-elsewhere")
+    typed(f"{use}\nmake step NAME=join\nmake run")
+    project = Generated(tmp_path / "workshop-project")
+    assert (project.path / "steps/join/Dockerfile").exists()
+    assert project.last_run["state"] == "succeeded"
+
+
+@LAPTOP
+def test_a_template_that_is_far(walked: Walk, template: Template, tmp_path: Path) -> None:
+    """Fetched once, it is not asked for again where somebody says that there is no network."""
+    near = made_far_away(walked, template, tmp_path)
     caches: dict[str, str | None] = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     near.make("setup").succeeded()
     near.make("workshop-setup", **caches).succeeded()
