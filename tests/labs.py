@@ -303,29 +303,39 @@ def table_with_keys(walk: Walk) -> None:
 
 
 @contextmanager
+def started(
+    walk: Walk, *arguments: str, stdout: int = subprocess.DEVNULL
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a verb for as long as this is open."""
+    process = subprocess.Popen(
+        ["make", *arguments],
+        cwd=walk.project.path,
+        env=machine(),
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        # make, and what it started.
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+@contextmanager
 def serving(walk: Walk) -> Iterator[str]:
     """Serve the champion for as long as this is open, and give the server's address."""
     port = engine.free_port()
     walk.typed.add("make serve")
-    process = subprocess.Popen(
-        ["make", "serve", f"PORT={port}"],
-        cwd=walk.project.path,
-        env=machine(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     url = f"http://127.0.0.1:{port}"
-    try:
+    with started(walk, "serve", f"PORT={port}") as process:
         deadline = time.monotonic() + SERVER_STARTS
         while walk.project.make("predict", f"URL={url}").code:
             assert process.poll() is None, "the server has ended"
             assert time.monotonic() < deadline
         yield url
-    finally:
-        # make, and the server that it started.
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
 
 
 def own_answer(walk: Walk) -> None:

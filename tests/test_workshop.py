@@ -1,8 +1,6 @@
 """The workshop: each lab can be failed, solved and begun again, in every kind of project."""
 
-import os
 import re
-import signal
 import subprocess
 import time
 import urllib.error
@@ -15,7 +13,7 @@ import pexpect
 import pytest
 from conftest import Template, commit, git
 from engine import free_port
-from labs import SOLUTIONS, Solution, Walk, own_answer, serving
+from labs import SOLUTIONS, Solution, Walk, own_answer, serving, started
 from projects import Generated, machine
 from rich.console import Console
 from rich.table import Table
@@ -331,16 +329,7 @@ def test_who_is_where(walked: Walk) -> None:
     """A check tells the board, which shows names as text, and refuses what is no place."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    board = subprocess.Popen(
-        ["make", "workshop-board", f"PORT={port}"],
-        cwd=walked.project.path,
-        env=machine(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    try:
+    with started(walked, "workshop-board", f"PORT={port}", stdout=subprocess.PIPE) as board:
         assert board.stdout
         assert "The board is at" in board.stdout.readline()
         walked.make(f"workshop-board PORT={port}").failed(f"port {port}", "PORT= takes another")
@@ -353,9 +342,6 @@ def test_who_is_where(walked: Walk) -> None:
             with pytest.raises(urllib.error.HTTPError, match="400"):
                 urllib.request.urlopen(url, nonsense, timeout=10)
         assert urllib.request.urlopen(url, timeout=10).read().decode().count("<tr>") == 2
-    finally:
-        os.killpg(board.pid, signal.SIGTERM)
-        board.wait(30)
     said = walked.make("workshop-check LAB=11", WORKSHOP_BOARD=url)
     assert "was not told" in said.err
 
