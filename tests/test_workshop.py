@@ -269,11 +269,18 @@ def test_a_person_chooses(walked: Walk) -> None:
     assert second == first + 1
 
 
+def at_first(walked: Walk) -> str:
+    """Find the commit with which a participant begins."""
+    added = ["--format=%H", "--diff-filter=A", "main", "--", "uv.lock"]
+    return git(walked.project.path, "log", *added).strip()
+
+
 def made_far_away(walked: Walk, template: Template, folder: Path) -> Generated:
     """Clone a project, and have it come from a template that has to be fetched: far.git."""
     git(folder, "clone", "--quiet", "--bare", str(template.path), "far.git")
     git(folder, "clone", "--quiet", str(walked.project.path), "near")
     near = Generated(folder / "near")
+    git(near.path, "switch", "--quiet", "-C", "main", at_first(walked))
     answers_file = near.path / ".copier-answers.yml"
     far = (folder / "far.git").as_uri()
     text = re.sub("_src_path: .*", f"_src_path: {far}", answers_file.read_text("utf-8"))
@@ -352,8 +359,7 @@ def test_in_containers(walked: Walk) -> None:
     """Lab 10, as the project was at first: other tests have built those images."""
     engine.require()
     path = walked.project.path
-    first = git(path, "log", "--format=%H", "--diff-filter=A", "main", "--", "uv.lock").strip()
-    git(path, "switch", "--quiet", "--detach", "--discard-changes", first)
+    git(path, "switch", "--quiet", "--detach", "--discard-changes", at_first(walked))
     (path / "artifacts/models/champion.json").unlink(missing_ok=True)
     walked.make("workshop LAB=10").succeeded()
     assert "no run that succeeded was in containers" in walked.check(10).out
