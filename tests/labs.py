@@ -342,9 +342,10 @@ def own_answer(walk: Walk) -> None:
     """Add a column to what a client gets."""
     walk.project.edit(
         "serving/predictor.py",
-        '"answer": science.predict(model, rows),',
-        '"answer": science.predict(model, rows),\n        "rows": rows.notna().sum(axis=1),',
+        '"answer": science.predict(model, rows)',
+        '"answer": science.predict(model, rows), "rows": rows.notna().sum(axis=1)',
     )
+    walk.make("format").succeeded()
     test = walk.project.path / "serving/test_predictor.py"
     text = test.read_text("utf-8").replace(
         'if name != "answer"', 'if name not in ("answer", "rows")'
