@@ -52,6 +52,14 @@ check: environment ## Check style and types
 test-fast: environment ## Run the tests that need no project's environment, in under a minute
 	@$(RUN) pytest -n auto --dist loadgroup -m "not project and not updates and not terraform and not actions" $(ARGS)
 
+.PHONY: test-workshop
+test-workshop: environment ## Solve the workshop's labs in generated projects; where an engine is, in containers too
+	@$(RUN) pytest -n auto --dist loadgroup -m workshop $(ARGS)
+
+.PHONY: newcomer
+newcomer: environment ## Walk a newcomer's path, quickstart, labs 1 to 9, an update, and show how long it takes
+	@$(RUN) pytest -q -n 0 tests/test_workshop.py -k "test_labs and laptop" $(ARGS)
+
 .PHONY: format
 format: environment ## Format the code, and mend what can be mended
 	@$(RUN) ruff check --fix --quiet . ; $(RUN) ruff format --quiet .

@@ -891,6 +891,21 @@ def deleted_files(work: Work) -> None:
     work.delete("tests/contracts")
 
 
+@edit(WORKING, releases=">=0.9")
+def lab_page(work: Work) -> None:
+    """A paragraph of their own in a lab, and another image for the devcontainer."""
+    work.blend("workshop/01-run.md", appended("\nAsk Ada.\n"))
+    path = ".devcontainer/devcontainer.json"
+    work.edit(path, replaced("devcontainers/python:3.11-bookworm", "devcontainers/base:bookworm"))
+
+
+@edit(APART, releases=">=0.9")
+def workshop_deleted(work: Work) -> None:
+    """The workshop deleted, its devcontainer too."""
+    work.delete("workshop")
+    work.delete(".devcontainer")
+
+
 @edit(APART)
 def renamed_file(work: Work) -> None:
     """A file of the platform's edited and renamed, which it changes."""

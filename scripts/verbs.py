@@ -13,7 +13,11 @@ from scripts.repository import ROOT
 TITLE = re.compile(r"##@ (.+)")
 VERB = re.compile(r"([a-z][\w-]*):.*?## (.+?)(?: \(([^()]*\b[A-Z]+=[^()]*)\))?")
 MAKEFILE = "Makefile.jinja"
-INCLUDED = {"infra/verbs.mk": "cloud", ".github/delivery.mk": "github"}
+INCLUDED = {
+    "infra/verbs.mk": "cloud",
+    ".github/delivery.mk": "github",
+    "workshop/verbs.mk": "workshop",
+}
 """Files with verbs that come whole or not at all, and with which part."""
 
 
@@ -46,7 +50,12 @@ def parts() -> dict[str, str]:
                 choices = details["choices"]
                 for choice in choices.values() if isinstance(choices, dict) else choices:
                     found[choice] = f"`{question}`: {choice}"
-    return {**found, "cloud": "`cloud_targets`: any", "github": "`with_github_actions`"}
+    return {
+        **found,
+        "cloud": "`cloud_targets`: any",
+        "github": "`with_github_actions`",
+        "workshop": "`with_workshop`",
+    }
 
 
 class Makefiles:

@@ -30,7 +30,7 @@ def combinations() -> list[Any]:
     combined = []
     for values in itertools.product(*choices.values()):
         answers = dict(zip(choices, values, strict=True))
-        answers["with_github_actions"] = answers["parts"] == "all"
+        answers["with_github_actions"] = answers["with_workshop"] = answers["parts"] == "all"
         if answers.pop("parts") == "all":
             answers["cloud_targets"] = ["gcp", "aws"]
             several = ["training"] if answers["model_framework"] == "xgboost" else []

@@ -10,13 +10,68 @@ from conftest import ROOT, Template, commit, git
 from projects import Generated, machine
 
 from scripts import ledger, reference
+from scripts.render import answers, names
 from scripts.trials import HIGH, Trials
 
-BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^[ >]*```sh\n(?P<commands>.*?)^[ >]*```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
 PAGES = [
     path for path in ROOT.rglob("*.md") if not {".site", ".venv", "template"} & set(path.parts)
 ]
+
+# Pages of a project, or of a folder of it, whose commands a test reads there, and types.
+READ_BY = {
+    "docs/ci.md": "test_against",
+    "docs/cluster-": "test_infra_aws",
+    "docs/images.md": "test_images",
+    "docs/releases.md": "test_releases",
+    "docs/serving.md": "test_overlays",
+    "docs/several-nodes.md": "test_docs",
+    "docs/tuning.md": "test_docs",
+    "workshop/0": "test_workshop",
+    "workshop/1": "test_workshop",
+    "workshop/instructor/without-wifi.md": "test_workshop",
+}
+# Commands of all other pages, and the test that types them.
+TYPED_BY = {
+    "make check test": "test_projects",
+    "make check test run": "test_projects",
+    "make compare SOURCE=mlflow": "test_tracking",
+    "make drift-demo": "test_monitoring",
+    "make golden": "test_runs",
+    "make images": "test_images",
+    "make images ENV=dev PUSH=1": "test_images",
+    "make mlflow": "test_tracking",
+    "make payloads": "test_payloads",
+    'make payloads FORGET="3f2a… 77b0…"': "test_payloads",
+    "make predict": "test_serving",
+    "make release": "test_projects",
+    "make report": "test_report",
+    "make run": "test_projects",
+    "make run PIPELINE=batch_prediction": "test_batch",
+    "make run PIPELINE=monitoring": "test_monitoring",
+    "make run RUNNER=docker": "test_docker_runner",
+    "make serve": "test_serving",
+    "make serve PAYLOADS=http://127.0.0.1:8090": "test_payloads",
+    "make setup": "test_projects",
+    "make setup check test": "test_projects",
+    "make setup workshop-setup": "test_workshop",
+    "make skew": "test_skew",
+    "make step NAME=clean_text": "test_steps",
+    "make update": "test_make_update",
+    "make update PREVIEW=1": "test_make_update",
+    "make workshop": "test_workshop",
+    "make workshop LAB=1": "test_workshop",
+    "make workshop-board": "test_workshop",
+    "make workshop-check LAB=1": "test_workshop",
+    "make workshop-reset LAB=1": "test_workshop",
+    "make workshop-setup": "test_workshop",
+    # Its objects are put before an API server.
+    "kubectl apply -k platform/monitoring --namespace kubeflow": "test_alerts",
+    # With an address that only a reader knows.
+    "git clone <the repository> workshop-project": "test_workshop",
+    "cd workshop-project": "test_workshop",
+}
 
 
 def commands(page: Path) -> str:
@@ -59,6 +114,24 @@ def test_links_of_a_project_lead_somewhere(default_project: Path) -> None:
     for page in default_project.rglob("*.md"):
         for match in LINK.finditer(page.read_text("utf-8")):
             assert (page.parent / match["target"]).exists(), f"{page.name}: {match['target']}"
+
+
+def test_the_commands_of_a_project_are_typed(template: Template, tmp_path: Path) -> None:
+    """Whatever a page of a project tells to type, a test types; a new one has to say which."""
+    seen: dict[str, str] = {}
+    for flavour in names():
+        project = template.render(tmp_path / flavour, **answers(flavour))
+        for page in sorted(project.rglob("*.md")):
+            name = page.relative_to(project).as_posix()
+            blocks = BLOCK.finditer(page.read_text("utf-8"))
+            for line in "".join(block["commands"] for block in blocks).splitlines():
+                command = re.split(r"\s#\s", line.strip("> "))[0].strip()
+                if command and not name.startswith(tuple(READ_BY)):
+                    seen[command] = name
+    assert {command: name for command, name in seen.items() if command not in TYPED_BY} == {}
+    assert TYPED_BY.keys() - seen.keys() == set()
+    tests = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
+    assert {*READ_BY.values(), *TYPED_BY.values()} <= tests
 
 
 @pytest.mark.project

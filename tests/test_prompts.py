@@ -76,6 +76,8 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
     child.send(DOWN + " " + ENTER)
     child.expect("on GitHub")
     child.send("n")
+    child.expect("to learn")
+    child.send("n")
     child.expect("cd .*project")
     child.expect("make setup run")
     child.expect(pexpect.EOF)
@@ -91,6 +93,7 @@ def test_all_questions(start: Start, tmp_path: Path) -> None:
         "cloud_targets": ["aws"],
         "kubeflow_components": ["pipelines"],
         "with_github_actions": False,
+        "with_workshop": False,
         "package_name": "duck_counter",
     }
     assert (tmp_path / "project/src/duck_counter").is_dir()
@@ -110,6 +113,7 @@ def test_enter_is_always_right(start: Start, tmp_path: Path) -> None:
         "asked",
         "run the model server",
         "on GitHub",
+        "to learn",
     ):
         child.expect(question)
         child.send(ENTER)
@@ -136,7 +140,7 @@ def test_an_answer_that_another_one_rules_out(start: Start, tmp_path: Path) -> N
     child.send(DOWN + DOWN + " " + ENTER)
     # The reason is not drawn here: for it the terminal would have to say where the cursor is.
     child.send(" " + ENTER)
-    for question in ("asked", "run the model server", "on GitHub"):
+    for question in ("asked", "run the model server", "on GitHub", "to learn"):
         child.expect(question)
         child.send(ENTER)
     child.expect(pexpect.EOF)

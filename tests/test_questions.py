@@ -22,6 +22,7 @@ QUESTIONS = {
     "serving_styles": ["online", "batch"],
     "serving_mode": "Standard",
     "with_github_actions": True,
+    "with_workshop": True,
 }
 CHOICES = {
     "model_task": ["classification", "regression"],
@@ -179,6 +180,7 @@ def test_answers_are_recorded(template: Template, tmp_path: Path) -> None:
         "kubeflow_components": ["pipelines", "serving"],
         "serving_styles": ["batch"],
         "with_github_actions": False,
+        "with_workshop": False,
     }
     project = template.render(tmp_path / "project", **given)
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))

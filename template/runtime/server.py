@@ -91,10 +91,15 @@ class Environment(Settings):
     model_sha256: str = ""
     """The only model to serve: refuse any other."""
     model_name: str = ""
+    """What clients call it; empty: the name of the project."""
     host: str = "0.0.0.0"  # noqa: S104 # in a container nobody could reach it otherwise
+    """The address that it listens at."""
     port: int = Field(default=8080, ge=1, le=65535)
+    """The port that it listens at."""
     max_request_bytes: int = Field(default=MAX_BYTES, ge=1)
+    """A larger request is refused."""
     access_log: bool = False
+    """Whether each request is a line of the log: path and status, and nothing of what was asked."""
     payloads: str = ""
     """URL of a payload log (runtime/sink.py) to tell of requests and answers; empty: none is told.
 

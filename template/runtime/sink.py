@@ -65,7 +65,9 @@ class Environment(Settings):
     store: str = "/payloads"
     """The folder or URI that it writes to."""
     host: str = "0.0.0.0"  # noqa: S104 # in a container nobody could reach it otherwise
+    """The address that it listens at."""
     port: int = Field(default=8080, ge=1, le=65535)
+    """The port that it listens at."""
 
 
 @dataclass

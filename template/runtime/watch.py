@@ -16,8 +16,9 @@ class Thresholds(Settings):
     distance: float = Field(default=0.1, gt=0, le=1)
     """What is less than this is no drift, however certain: 0 is the same, 1 nothing in common."""
     psi_moderate: float = Field(default=0.1, gt=0)
+    """A population stability index from here on is called moderate. It decides nothing."""
     psi_large: float = Field(default=0.25, gt=0)
-    """How a population stability index is read (Siddiqi, 2006). It decides nothing."""
+    """And from here on large: both as in Siddiqi, Credit Risk Scorecards, 2006."""
 
 
 class Watch(Thresholds):

@@ -58,21 +58,27 @@ class Accelerator(Settings):
     type: str = "nvidia.com/gpu"
     """The resource's name in Kubernetes."""
     count: int = Field(default=1, ge=1)
+    """How many of them the step gets."""
 
 
 class Toleration(Settings):
     """Lets a step's pod onto nodes with this taint."""
 
     key: str
+    """Of the taint."""
     operator: Literal["Equal", "Exists"] = "Exists"
+    """Whether the taint's value has to be `value`, or may be any."""
     value: str | None = None
+    """Of the taint, for `Equal`."""
     effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+    """Of the taint; without it, any."""
 
 
 class Secret(Settings):
     """A Kubernetes Secret of the environment's namespace, by name: its content is never here."""
 
     name: str
+    """Of the Secret."""
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variable to key of the Secret."""
     mount: MountPath | None = None
@@ -89,6 +95,7 @@ class Volume(Settings):
     """A folder that outlives the container's own files, or is larger than they may be."""
 
     mount: MountPath
+    """Where the step finds the folder."""
     claim: str | None = None
     """Name of a PersistentVolumeClaim."""
     scratch: Memory | None = None
@@ -113,9 +120,11 @@ class Execution(Settings):
     memory: Memory | None = None
     """Reserved, and the most that it may use: 2Gi."""
     accelerator: Accelerator | None = None
+    """A GPU, or another device."""
     node_selector: dict[str, Value] = Field(default_factory=dict)
     """Labels that the node must have."""
     tolerations: list[Toleration] = Field(default_factory=list)
+    """Taints of nodes that it may run on all the same."""
     retries: int = Field(default=0, ge=0, le=10)
     """How often it is tried again after a failure."""
     timeout: Duration | None = None
@@ -123,7 +132,9 @@ class Execution(Settings):
     env: dict[str, Value] = Field(default_factory=dict)
     """Environment variables that are no secret."""
     secrets: list[Secret] = Field(default_factory=list)
+    """Secrets that it sees, as variables or as files."""
     volumes: list[Volume] = Field(default_factory=list)
+    """Folders beside the container's own files."""
     cache: bool = True
     """Whether a result of before is used when nothing that it depends on has changed."""
 

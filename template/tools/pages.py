@@ -17,6 +17,15 @@ FOLDER = Path(__file__).with_name("pages")
 
 def write(path: Path, template: str, **values: Any) -> None:
     """Render a template of tools/pages/ into a file that is there as a whole or not at all."""
+    text = rendered(template, **values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, "utf-8")
+    part.replace(path)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template of tools/pages/ with values in it; in HTML they are text, whatever they hold."""
     jinja = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=select_autoescape(["html.j2"]),
@@ -34,11 +43,7 @@ def write(path: Path, template: str, **values: Any) -> None:
         "cell": cell,
         "markdown": markdown,
     }
-    text = jinja.get_template(template).render(values, inline=inline)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, "utf-8")
-    part.replace(path)
+    return jinja.get_template(template).render(values, inline=inline)
 
 
 def inline(name: str) -> Markup:

@@ -24,6 +24,8 @@ def setup() -> None:
         )
     elif (ROOT / ".git").exists():
         subprocess.run(["pre-commit", "install"], cwd=ROOT, capture_output=True)
+    if (ROOT / "workshop" / "verbs.mk").exists():
+        screen.what_next("New here? `make workshop` has labs, from a first run on.")
     screen.what_next("`make run` trains a first model; `make help` shows the other verbs.")
 
 

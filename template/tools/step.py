@@ -118,10 +118,12 @@ def add(name: str, made_from: template.Origin) -> list[str]:
     Raises:
         ProjectError: nothing was changed.
     """
-    template.repository(made_from)
+    repository = template.repository(made_from)
     steps = ", ".join((*made_from.extra_steps, name))
     with template.scratch() as copy:
         template.copier(
+            made_from,
+            repository,
             "update",
             "--quiet",
             "--defaults",

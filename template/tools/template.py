@@ -213,6 +213,8 @@ def run_hook(
 
 def _clone(url: str) -> Path:
     folder = CACHE / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
+    if _offline() and folder.exists():
+        return folder
     CACHE.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -235,14 +237,34 @@ def _url(source: str) -> str:
     return str(local.resolve()) if local.exists() else source
 
 
-def copier(*arguments: str) -> None:
+def copier(template: Origin, repository: Path, *arguments: str) -> None:
     """Run Copier without trust: no code of the template runs.
 
     Raises:
         ProjectError: it cannot be had, or says no.
     """
-    done = _run([python_with_copier(), "-m", "copier", *arguments])
+    command = [python_with_copier(), "-m", "copier", *arguments]
+    done = _run(command, environment=_instead(template, repository))
     _check("nothing was changed; Copier says", done)
+
+
+def _offline() -> bool:
+    """Whether somebody has said that there is no network, as uv is told so."""
+    return os.environ.get("UV_OFFLINE", "").lower() not in ("", "0", "false")
+
+
+def _instead(template: Origin, repository: Path) -> dict[str, str]:
+    """What has git read the clone that is kept, where there is no network."""
+    if not _offline():
+        return {}
+    there = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    url = _url(template.source)
+    variables = {"GIT_CONFIG_COUNT": str(there + 2)}
+    # As git is asked for it by Copier, which may add an ending.
+    for number, place in enumerate((url, f"{url}.git"), there):
+        variables[f"GIT_CONFIG_KEY_{number}"] = f"url.{repository}.insteadOf"
+        variables[f"GIT_CONFIG_VALUE_{number}"] = place
+    return variables
 
 
 def python_with_copier() -> str:
