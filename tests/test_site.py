@@ -79,6 +79,17 @@ def test_every_page_is_in_the_menu(built: Path) -> None:
         assert (built / "examples" / flavour / "index.html").exists()
 
 
+def test_numbered_lists_go_on(built: Path) -> None:
+    """A list whose code is indented by less than four spaces begins anew after it, at 1."""
+    for page in PAGES:
+        source = (ROOT / f"docs/{page}.md").read_text("utf-8")
+        written = built / ("index.html" if page == "index" else f"{page}/index.html")
+        begun = len(re.findall(r"^1\. ", source, re.MULTILINE))
+        # Footnotes are a list too.
+        content = written.read_text("utf-8").partition('class="footnote"')[0]
+        assert content.count("<ol>") == begun, page
+
+
 def test_it_asks_nobody(built: Path) -> None:
     """No font, script or picture of another host."""
     asked = re.compile(r'(?:src|href)="https?://[^"]+\.(?:js|css|woff2?|png|svg)"')
