@@ -100,8 +100,6 @@ class Solution:
 
     mistakes: tuple[Mistake, ...]
     solve: Callable[[Walk], None]
-    more: str = ""
-    """What the check is given besides."""
 
 
 def run_once(walk: Walk) -> str:

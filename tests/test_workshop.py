@@ -80,21 +80,21 @@ def commands(page: Path) -> set[str]:
     return {line for line in lines if line}
 
 
-def solved(walked: Walk, number: int, solution: Solution, more: str = "") -> None:
+def solved(walked: Walk, number: int, solution: Solution) -> None:
     """Fail a lab, make its mistakes, solve it."""
     started = time.monotonic()
     walked.make(f"workshop LAB={number}").succeeded()
-    first = walked.check(number, more)
+    first = walked.check(number)
     assert first.code, f"lab {number} is done before it was begun\n{first.said}"
     assert "hint" in first.out
     for mistake in solution.mistakes:
         words = mistake(walked)
-        said = walked.check(number, more)
+        said = walked.check(number)
         assert said.code, said.said
         assert words in said.out, f"lab {number}, {mistake.__name__}: {said.said}"
         assert "  hint" in said.out
     solution.solve(walked)
-    said = walked.check(number, more).succeeded()
+    said = walked.check(number).succeeded()
     assert f"Lab {number} is done" in said.out
     walked.seconds[f"lab {number}"] = time.monotonic() - started
 
