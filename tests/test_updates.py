@@ -23,11 +23,16 @@ from scripts.trials import (
 from scripts.updates import PAGE, WORDS, page, read, word
 
 RELEASES = [release.version for release in ledger.read(ROOT)]
-# Every group the longest way, from the oldest release that knows it; from the others what the
+# Every edit the longest way, from the oldest release that knows it; from the others what the
 # platform's changes can clash with. `make updates`, before a release, tries all from all.
 ENDS = ends(RELEASES)
 FROM_ALL = (WORKING, CLASHING)
-OLDEST = {name: release for release in reversed(RELEASES) for name in groups(release)}
+OLDEST = {
+    edit.name: release
+    for release in reversed(RELEASES)
+    for group in groups(release).values()
+    for edit in group.edits
+}
 GROUPS = [
     pytest.param(
         group,
@@ -37,7 +42,7 @@ GROUPS = [
     )
     for release in RELEASES
     for name, group in groups(release).items()
-    if name in FROM_ALL or release == OLDEST[name]
+    if name in FROM_ALL or release in {OLDEST[edit.name] for edit in group.edits}
 ]
 # A team's old files have to work with the platform's new ones: of the oldest release and the newest
 # with the team's edits in them, and of the oldest in every other flavour.
