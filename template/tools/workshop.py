@@ -12,7 +12,8 @@ from tools import screen
 from tools.labs import progress
 from tools.labs.lab import Lab, labs, named
 
-HOURS = 60
+HOUR = 60
+"""Minutes."""
 # Of the terminal's own colours, as it may be a light one or a dark one.
 CODE = Theme({"markdown.code": "bold cyan"})
 CODE_BLOCKS = "ansi_light"
@@ -52,7 +53,7 @@ def show_all() -> None:
     minutes = sum(lab.minutes for lab in left)
     screen.console.print(
         f"{len(known.done)} of {len(labs())} labs are done; of those that need a laptop only, "
-        f"{minutes // HOURS} h {minutes % HOURS:02} min are left",
+        f"{minutes // HOUR} h {minutes % HOUR:02} min are left",
         style="dim",
         soft_wrap=True,
     )

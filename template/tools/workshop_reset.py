@@ -10,11 +10,10 @@ import typer
 from runtime.errors import ProjectError
 from tools import screen
 from tools.labs import progress
-from tools.labs.lab import Lab, named
+from tools.labs.lab import NOBODY, Lab, named
 from tools.project import ROOT
 from tools.template import git
 
-NOBODY = ("-c", "user.name=workshop", "-c", "user.email=workshop@localhost")
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 

@@ -18,6 +18,8 @@ from tools.project import ROOT
 FOLDER = ROOT / "workshop"
 MATERIAL = ROOT / "artifacts" / "workshop"
 """What labs give to a participant, and what is remembered of them; not in git."""
+NOBODY = ("-c", "user.name=workshop", "-c", "user.email=workshop@localhost")
+"""Who commits what is nobody's work, or where git does not know who works."""
 _PAGE = re.compile(r"---\n(?P<front>.*?)\n---\n(?P<body>.*)", re.DOTALL)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from runtime.errors import ProjectError
 from tools import template
 from tools.labs import past
-from tools.labs.lab import MATERIAL, Finding, Scope
+from tools.labs.lab import MATERIAL, NOBODY, Finding, Scope
 from tools.project import ROOT
 from tools.template import git
 
@@ -29,8 +29,7 @@ NEWS = """
 - Every step's image says where it was when it dies in code that is not Python's. This release is
   the workshop's own.
 """
-# It is nobody's work, and nobody's to sign.
-NOBODY = ("-c", "user.name=workshop", "-c", "user.email=workshop@localhost")
+# Nor is it anybody's to sign.
 UNSIGNED = ("-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false")
 OWNED = ("src", "pipelines", "config", "steps", "serving/predictor.py", "project.mk")
 PLATFORMS = ":(exclude)steps/*/Dockerfile"
