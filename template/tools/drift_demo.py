@@ -7,7 +7,6 @@ uses, and told from the records that these leave.
 """
 
 import contextlib
-import importlib
 import json
 import re
 import shutil
@@ -86,7 +85,11 @@ def drift_demo(
     folder = scratch.copy(ROOT / FOLDER)
     settings: Any = project().settings("ingest")
     with screen.console.status("Reading the project's data"):
-        rows = science("data").read(settings.source, settings.query, max_bytes=settings.max_size)
+        rows = (
+            project()
+            .science("data")
+            .read(settings.source, settings.query, max_bytes=settings.max_size)
+        )
     if len(rows) > MOST_ROWS:
         rows = rows.sample(MOST_ROWS, random_state=SEED)
     prepare(folder, rows)
@@ -98,7 +101,7 @@ def prepare(folder: Path, rows: pd.DataFrame) -> None:
     """Have the copy train on these rows, and log all that its model is asked."""
     (folder / BEFORE).parent.mkdir(parents=True, exist_ok=True)
     rows.reset_index(drop=True).to_parquet(folder / BEFORE)
-    columns = [*science("schema").INPUT.columns]
+    columns = [*project().science("schema").INPUT.columns]
     scratch.write(folder / "config/payloads.yaml", {"sampling": 1.0, "columns": columns})
     scratch.change(
         folder / "config/project.yaml",
@@ -184,7 +187,7 @@ def serving() -> Iterator[tuple[Server, int]]:
 
 def ask(server: Server, port: int, rows: pd.DataFrame, name: str) -> str:
     """Ask for rows drawn at random, have it logged, and tell later what was true."""
-    schema = science("schema")
+    schema = project().science("schema")
     drawn = rows.sample(REQUESTS * ROWS_EACH, replace=True, random_state=SEED)
     asked = datasets.sample(drawn[[*schema.INPUT.columns]], len(drawn))
     shutil.rmtree(ROOT / PAYLOADS, ignore_errors=True)
@@ -247,7 +250,7 @@ def shifted(rows: pd.DataFrame, importance: list[str]) -> tuple[pd.DataFrame, li
     Raises:
         ProjectError: no column can be shifted within the schema.
     """
-    schema = science("schema")
+    schema = project().science("schema")
     moved = rows.reset_index(drop=True)
     names: list[str] = []
     times = pd.Series(SHIFT * (moved.index % 2), index=moved.index)
@@ -323,11 +326,6 @@ def written(step: StepRecord, name: str) -> dict[str, Any]:
     """The JSON of a step's artifact."""
     content: dict[str, Any] = json.loads(Path(step.artifacts[name].uri).read_text())
     return content
-
-
-def science(name: str) -> Any:
-    """A module of the team's package."""
-    return importlib.import_module(f"{project().package}.{name}")
 
 
 def finish(story: Story) -> None:

@@ -128,6 +128,10 @@ class Project:
         settings: Settings = kind.parse(section, where=f"config/project.yaml: {step}")
         return settings
 
+    def science(self, module: str) -> Any:
+        """A module of the team's package, imported."""
+        return importlib.import_module(f"{self.package}.{module}")
+
     def environment(self, name: str) -> Environment:
         """The checked settings of an environment."""
         if name not in self.environments:

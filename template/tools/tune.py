@@ -4,7 +4,6 @@ The Experiment is made of `space` in search.py of the package. Its trials are po
 step `train`: its image, and what config/environments/ gives it.
 """
 
-import importlib
 import json
 import re
 import time
@@ -100,7 +99,7 @@ def project_task() -> Task:
             f"steps/{STEP}/component.py does not search, so its image lacks what a trial is made "
             "of: docs/tuning.md has the lines to add"
         )
-    task: Task = importlib.import_module(f"{project().package}.search").TASK
+    task: Task = project().science("search").TASK
     return task
 
 

@@ -1,6 +1,5 @@
 """Lab 4: broken data, and validation that stops it."""
 
-import importlib
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,7 @@ def refused() -> tuple[bool, str, tuple[str, ...]]:
     from runtime import validation
 
     note = json.loads(NOTE.read_text("utf-8"))
-    schema = science("schema").INPUT
+    schema = project().science("schema").INPUT
     first = past.first_model()
     rows = registry.store(past.ENV).sample(first.model_id) if first else []
     frame = pd.DataFrame(rows[:1] or [validation.example(schema)])
@@ -120,7 +119,7 @@ def breakable(frame: "pd.DataFrame") -> tuple[str, float]:
     """
     from runtime import validation
 
-    schema = science("schema").INPUT
+    schema = project().science("schema").INPUT
     for column in schema.columns:
         for value in WRONG:
             row = frame.loc[:0, [*schema.columns]].copy()
@@ -133,8 +132,3 @@ def breakable(frame: "pd.DataFrame") -> tuple[str, float]:
         "schema.py lets every number through in every column, so nothing can be broken: give a "
         "column a range, as docs/your-own-data.md shows"
     )
-
-
-def science(module: str) -> Any:
-    """A module of the project's package."""
-    return importlib.import_module(f"{project().package}.{module}")

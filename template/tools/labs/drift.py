@@ -12,7 +12,7 @@ from runtime.records import RunRecord
 from runtime.store import CHAMPION, model_id
 from tools import registry
 from tools.labs import past
-from tools.labs.broken_data import data, science
+from tools.labs.broken_data import data
 from tools.labs.lab import MATERIAL, Finding, Scope
 from tools.project import ROOT, project
 
@@ -139,7 +139,7 @@ def shifted(rows: "pd.DataFrame") -> "pd.DataFrame":
     """
     from runtime import validation
 
-    schema = science("schema").INPUT
+    schema = project().science("schema").INPUT
     moved = rows.copy()
     names: list[str] = []
     for name in schema.columns:

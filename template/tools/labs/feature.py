@@ -146,9 +146,8 @@ def examples(run: RunRecord) -> "pd.DataFrame":
 
 def fit(rows: "pd.DataFrame") -> Any:
     """The features as the code now computes them, fitted."""
-    package = project().package
-    schema = importlib.import_module(f"{package}.schema")
-    features = importlib.import_module(f"{package}.features").preprocessing()
+    schema = project().science("schema")
+    features = project().science("features").preprocessing()
     return features.fit(rows[list(schema.FEATURES)], rows[schema.TARGET])
 
 
