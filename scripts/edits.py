@@ -865,7 +865,18 @@ def base_image(work: Work) -> None:
 @edit(CLASHING, conflict="the platform changed the same lines")
 def reformatted_tool(work: Work) -> None:
     """A file of the platform's in another style."""
-    work.blend("tools/project.py", lambda content: content.replace(b'"', b"'"))
+    path = "tools/project.py"
+    # What the platform adds later is in the platform's style.
+    restyled = {
+        line: line.replace(b'"', b"'")
+        for line in (work.project / path).read_bytes().splitlines(keepends=True)
+        if b'"""' not in line
+    }
+
+    def restyle(content: bytes) -> bytes:
+        return b"".join(restyled.get(line, line) for line in content.splitlines(keepends=True))
+
+    work.blend(path, restyle)
 
 
 @edit(CLASHING, conflict="the platform changed what was taken out")
