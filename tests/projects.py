@@ -142,9 +142,10 @@ else:
         return {file.name: file.read_text("utf-8") for file in files if file.suffix != ".bundle"}
 
     def unpack(self, base: str, to: Path) -> str:
-        """Bring the proposed commits to a clone of a commit, and return their subjects."""
-        git(to.parent, "clone", "--quiet", str(self.path), str(to))
-        git(to, "reset", "--quiet", "--hard", base)
+        """Bring the proposed commits to who has a commit and no later one; say their subjects."""
+        git(to.parent, "init", "--quiet", str(to))
+        git(to, "fetch", "--quiet", "--no-tags", str(self.path), base)
+        git(to, "reset", "--quiet", "--hard", "FETCH_HEAD")
         bundle = self.path / "artifacts/proposal/commits.bundle"
         git(to, "fetch", "--quiet", str(bundle), "refs/proposal")
         git(to, "merge", "--quiet", "--ff-only", "FETCH_HEAD")

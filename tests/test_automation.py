@@ -274,10 +274,13 @@ class Writing:
 
 # What is open, and what is there of a branch, comes from the test.
 GH = """
-known = {known!r}
+known, forks = {known!r}, {forks!r}
 arguments = sys.argv[1:]
 if arguments[:2] == ["pr", "list"] and "--head" in arguments:
-    print(int(arguments[arguments.index("--head") + 1] in known))
+    # It looks at the branch's name alone, whosever branch it is.
+    branch = arguments[arguments.index("--head") + 1]
+    ours_only = "select(.isCrossRepository | not)" in arguments[-1]
+    print(int(branch in known) + int(branch in forks and not ours_only))
 elif arguments[:2] == ["pr", "list"]:
     for branch, number in known.items():
         print(number, branch)
@@ -297,7 +300,7 @@ def writing(tmp_path: Path, programs: Path) -> Writing:
     git(clone, "switch", "--quiet", "-c", "main")
     commit(clone, "Start")
     git(clone, "push", "--quiet", "origin", "main")
-    gh = Played(programs, "gh").plays(GH.format(known={}, no_drafts=False))
+    gh = Played(programs, "gh").plays(GH.format(known={}, forks=[], no_drafts=False))
     return Writing(server, clone, tmp_path / "proposal", gh)
 
 
@@ -326,7 +329,7 @@ def test_older_ones_are_closed(writing: Writing) -> None:
         "automation/fixes-1.1.0": 4,
         "my-own-branch": 5,
     }
-    writing.gh.plays(GH.format(known=others, no_drafts=False))
+    writing.gh.plays(GH.format(known=others, forks=[], no_drafts=False))
     writing.propose("1.2.0")
     assert writing.run().returncode == 0
     closed = [told for told in writing.gh.told if told[:2] == ["pr", "close"]]
@@ -341,10 +344,18 @@ def test_older_ones_are_closed(writing: Writing) -> None:
     assert all(told[:2] == ["pr", "list"] for told in writing.gh.told)
 
 
+def test_a_fork_has_a_branch_of_that_name(writing: Writing) -> None:
+    """What strangers call theirs keeps nothing from being proposed."""
+    writing.gh.plays(GH.format(known={}, forks=["automation/template-1.2.0"], no_drafts=False))
+    made = writing.propose("1.2.0")
+    assert writing.run().returncode == 0
+    assert writing.branches["automation/template-1.2.0"] == made
+
+
 @pytest.mark.parametrize("plan", ["with drafts", "without"])
 def test_a_draft(writing: Writing, plan: str) -> None:
     """What a person has to go on with is one, where the plan has them."""
-    writing.gh.plays(GH.format(known={}, no_drafts=plan == "without"))
+    writing.gh.plays(GH.format(known={}, forks=[], no_drafts=plan == "without"))
     writing.propose("1.2.0", draft=True)
     assert writing.run().returncode == 0
     drafts = ["--draft" in told for told in writing.gh.told if told[:2] == ["pr", "create"]]
@@ -445,20 +456,23 @@ def test_what_is_pushed_is_signed(
             assert "python" in made_of[1]["uri"]
             run = "https://github.com/team/my-model/actions/runs/12/attempts/1"
             assert origin["runDetails"]["metadata"]["invocationId"] == run
+            builder = f"https://github.com/{known['GITHUB_WORKFLOW_REF']}"
+            assert origin["runDetails"]["builder"]["id"] == builder
 
             (again,) = images(project, *push[1:], **known)
             assert again["state"] == "present"
             (asked,) = cosign.told
-            assert "^https://github\\.com/team/my\\-model/[.]github/workflows/" in " ".join(asked)
+            whose = "team/my-model/.github/workflows/_main.yml@refs/heads/main"
+            assert f"--certificate-identity=https://github.com/{whose}" in asked
             assert "--certificate-oidc-issuer=https://token.actions.githubusercontent.com" in asked
 
-            # Whoever pushed this, it was no workflow of this repository.
+            # Whoever pushed this, it was not the workflow that main starts.
             signed.write_text("", encoding="utf-8")
             check = ("images", "ENV=dev", "IMAGE=register", "CHECK=1", "SIGN=1")
             git(project.path, "remote", "add", "origin", "git@github.com:team/my-model.git")
             laptop = {"PATH": cosign.path}
             assert in_state(images(project, *check[1:], **laptop), "unsigned") == {"register"}
-            project.make(*push, **known).failed("no workflow of this repository", "images.epoch")
+            project.make(*push, **known).failed("main's workflow did not sign it", "images.epoch")
             (tmp_path / "signed.down").touch()
             project.make(*check, **laptop).failed("cannot be looked at", "the log does not answer")
             git(project.path, "remote", "set-url", "origin", "/somewhere/else")

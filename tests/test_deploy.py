@@ -263,16 +263,20 @@ def test_a_release_that_does_not_serve(site: Site, tmp_path: Path) -> None:
         ready(site, url_of(server))
         site.make("deliver", "ENV=dev").succeeded()
         other = site.retrain(2.0)
-        release(site, other)
         base = site.head.strip()
-        done = site.make("deliver", "ENV=dev", "WAIT=1")
+        release(site, other)
+        site.make("deliver", "ENV=dev", "SINCE=nowhere").failed("no commit 'nowhere'", "SINCE")
+        # As on main: what was released just now is a commit that nobody else has.
+        done = site.make("deliver", "ENV=dev", "WAIT=1", f"SINCE={base}")
         done.failed(f"{other} does not serve in dev, which is back at {model}")
         assert f"serves model {model}" in done.out
     assert site.released("dev")["takes_back"] == other
     said = site.project.proposal
     assert said["title"] == f"Roll back dev to {model}\n"
     assert f"{other} was deployed in dev and did not serve" in said["body.md"]
-    assert site.project.unpack(base, tmp_path / "clone") == f"Roll back dev to {model}\n"
+    released, back = site.project.unpack(base, tmp_path / "clone").splitlines()
+    assert released.startswith(f"Release {other}")
+    assert back == f"Roll back dev to {model}"
 
     # Nobody is there to go back to: nothing is committed, and nothing is proposed.
     release(site, other)

@@ -5,17 +5,18 @@ import os
 import re
 import shutil
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import moto.eks.models
 import pytest
 import yaml
 from apiserver import missing
 from conftest import Template, commit, git
+from moto.server import ThreadedMotoServer
 from projects import Done, Generated, machine, ready, restored
 from pytest_copie.plugin import Copie
 
@@ -142,18 +143,21 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def aws() -> dict[str, str]:
-    """Name the AWS of the surroundings, which must not be a real one."""
+def aws() -> Iterator[dict[str, str]]:
+    """Give a stand-in for AWS on this machine."""
     if not shutil.which("terraform"):
         missing("terraform is not installed: https://developer.hashicorp.com/terraform/install")
-    url = os.environ.get("AWS_ENDPOINT_URL", "")
-    if not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", url):
-        missing("AWS_ENDPOINT_URL names no stand-in for AWS on this machine")
-    urllib.request.urlopen(  # noqa: S310
-        urllib.request.Request(f"{url}/moto-api/reset", method="POST")  # noqa: S310
-    ).close()
-    keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "test")
-    return {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys}
+    server = ThreadedMotoServer(port=0)
+    with pytest.MonkeyPatch.context() as patch:
+        # Without these a policy of AWS's own cannot be attached, and every node group, which is
+        # given a way in that nobody asked for, would be replaced.
+        patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+        patch.setattr(moto.eks.models, "DEFAULT_REMOTE_ACCESS", None)
+        server.start()
+        url = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "test")
+        yield {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys}
+        server.stop()
 
 
 @pytest.fixture

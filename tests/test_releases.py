@@ -272,6 +272,8 @@ def test_what_is_released_is_kept(site: Site) -> None:
     site.release("dev")
     site.retrain(2.0)
     site.release("dev")
+    code = "from tools import published; print(published.cleaned_up('ghcr.io/team/x:1'))"
+    assert site.project.python(code).succeeded().out.strip() == "False"
     tag = f"released-{digest.partition(':')[2][:16]}"
     kind = "application/vnd.oci.image.manifest.v1+json"
     url = f"http://{site.registry}/v2/{REPOSITORY}/manifests/{tag}"

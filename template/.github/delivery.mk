@@ -9,8 +9,9 @@ VERBS = check test
 login: $(READY) ## Log in to an environment's registry and cluster (ENV=dev ENGINE=)
 	@$(PYTHON) -m tools.login --env "$(ENV)" --engine "$(ENGINE)"
 
-deliver: $(READY) ## Deploy what is released; if it does not serve, what was before (ENV=dev URL= WAIT=600)
-	@$(PYTHON) -m tools.deliver --env "$(ENV)" --url "$(URL)" $(if $(WAIT),--wait "$(WAIT)")
+deliver: $(READY) ## Deploy what is released; if it does not serve, what was before (ENV=dev URL= WAIT=600 SINCE=)
+	@$(PYTHON) -m tools.deliver --env "$(ENV)" --url "$(URL)" --since "$(SINCE)" \
+		$(if $(WAIT),--wait "$(WAIT)")
 
 released-since: $(READY) ## In which environments has a release changed? (SINCE= a commit; JSON=1)
 	@$(PYTHON) -m tools.released_since --commit "$(SINCE)" $(if $(filter-out 0,$(JSON)),--json)

@@ -21,6 +21,8 @@ from tools.project import ImageSettings
 from tools.template import git
 
 COSIGN, TRIVY = "cosign", "trivy"
+WORKFLOW = ".github/workflows/_main.yml@refs/heads/main"
+"""Who is believed: on a branch of their own, whoever may push says what a workflow does."""
 ISSUER = "https://token.actions.githubusercontent.com"
 SECONDS = 300
 ON_GITHUB = re.compile(
@@ -29,7 +31,7 @@ ON_GITHUB = re.compile(
 
 
 class Signer:
-    """Signs as the workflow that runs here, and believes what this repository's workflows signed.
+    """Signs as the workflow that runs here, and believes what main's workflow has signed.
 
     Raises:
         ProjectError: a program is not installed, or nothing says which repository this is.
@@ -45,16 +47,15 @@ class Signer:
         self.source = source()
 
     def verified(self, reference: str) -> bool:
-        """Whether a workflow of this repository has signed what the registry has for a reference.
+        """Whether main's workflow has signed what the registry has for a reference.
 
         Raises:
             ProjectError: nobody can say.
         """
         whole = self._by_digest(reference)
-        whose = f"^{re.escape(self.source)}/[.]github/workflows/[^@]+@refs/heads/"
         done = self._run(
             "verify",
-            f"--certificate-identity-regexp={whose}",
+            f"--certificate-identity={self.source}/{WORKFLOW}",
             f"--certificate-oidc-issuer={ISSUER}",
             whole,
         )
@@ -122,6 +123,11 @@ class Signer:
         return f"{reference.rpartition(':')[0]}@{digest}"
 
 
+def server() -> str:
+    """GitHub, or a company's own."""
+    return os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+
+
 def source() -> str:
     """The repository's place on the web, as certificates of its workflows have it.
 
@@ -129,7 +135,7 @@ def source() -> str:
         ProjectError: nothing says it.
     """
     if name := os.environ.get("GITHUB_REPOSITORY"):
-        return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}"
+        return f"{server()}/{name}"
     try:
         found = ON_GITHUB.fullmatch(git("remote", "get-url", "origin").strip())
     except ProjectError:
@@ -163,7 +169,7 @@ def provenance(source: str, revision: str, name: str, settings: ImageSettings) -
             ],
         },
         "runDetails": {
-            "builder": {"id": f"https://{workflow}" if workflow else source},
+            "builder": {"id": f"{server()}/{workflow}" if workflow else source},
             "metadata": {"invocationId": f"{run}/attempts/{attempt}"},
         },
     }

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from runtime.errors import ProjectError
-from tools import proposal, released, screen
+from tools import base, proposal, released, screen
 from tools.deploy import SECONDS, deploy
 from tools.rollback import rollback
 from tools.template import git
@@ -19,10 +19,12 @@ def deliver(
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
     url: Annotated[str, typer.Option(help="Where the server is; empty: the cluster says.")] = "",
     wait: Annotated[int, typer.Option(min=1, help="Seconds it gets to start.")] = SECONDS,
+    since: Annotated[str, typer.Option(help="The commit that others have; empty: this one.")] = "",
 ) -> None:
     """Deploy, ask the server, and go back if it does not answer as it should."""
+    here = proposal.head()
+    start = base.resolve(since or here, "SINCE")
     proposal.clear()
-    base = proposal.head()
     try:
         deploy(env, url, wait)
         return
@@ -38,8 +40,8 @@ def deliver(
         rollback(env, f"{failed.model} did not serve: {problem}")
         deploy(env, url, wait)
     except ProjectError as error:
-        if proposal.head() != base:
-            git("reset", "--quiet", "--keep", base)
+        if proposal.head() != here:
+            git("reset", "--quiet", "--keep", here)
         raise ProjectError(
             f"{failed.model} does not serve in {env} ({problem}), and going back failed too: "
             f"{error}"
@@ -48,10 +50,10 @@ def deliver(
     body = (
         f"{failed.model} was deployed in {env} and did not serve: {problem}\n\n"
         f"{env} serves {back.model} again. Merging this lets git say so; until then the next "
-        f"deployment tries {failed.model} once more.\n\n{proposal.told(base)}"
+        f"deployment tries {failed.model} once more.\n\n{proposal.told(start)}"
     )
-    name = f"{failed.model}-{base[:7]}"
-    proposal.write(base, name, f"Roll back {env} to {back.model}", body)
+    name = f"{failed.model}-{here[:7]}"
+    proposal.write(start, name, f"Roll back {env} to {back.model}", body)
     raise ProjectError(f"{failed.model} does not serve in {env}, which is back at {back.model}")
 
 

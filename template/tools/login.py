@@ -19,10 +19,10 @@ from tools import screen
 from tools.engine import ENGINES, find, registry
 from tools.environment import Environment
 from tools.project import project
+from tools.published import GITHUB
 
 ECR = re.compile(r"\d+\.dkr\.ecr\.(?P<region>[\w-]+)\.amazonaws\.com(\.cn)?")
 GOOGLE = re.compile(r"([\w-]+-docker\.pkg|([\w-]+\.)?gcr)\.(dev|io)")
-GITHUB = "ghcr.io"
 GKE = re.compile(r"gke_(?P<project>[^_]+)_(?P<place>[^_]+)_(?P<name>[^_]+)")
 SECONDS = 120
 

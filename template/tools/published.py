@@ -15,8 +15,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from runtime.errors import ProjectError
-from tools.engine import LOOPBACK, REGISTRY_SECONDS
+from tools.engine import LOOPBACK, REGISTRY_SECONDS, registry
+from tools.project import ROOT
 
+GITHUB = "ghcr.io"
 HUB = "docker.io"
 HUB_HOST = "registry-1.docker.io"
 TYPES = (
@@ -40,6 +42,11 @@ def digest(reference: str) -> str:
     """
     manifest = _manifest(reference, "read")
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}" if manifest else ""
+
+
+def cleaned_up(reference: str) -> bool:
+    """Whether an image is in a registry that takes old ones away, as those of infra/ do."""
+    return (ROOT / "infra" / "modules").is_dir() and registry(reference) != GITHUB
 
 
 def keep(reference: str) -> str:

@@ -60,8 +60,7 @@ def release(
         image = image_of(env, environment, wanted.image) if released.serves(env) else ""
         uri = uri_of(environment, env, wanted.model)
         record = brought(env, wanted.sha256)
-        if image and (ROOT / "infra" / "modules").is_dir():
-            # Terraform's registries clean up after themselves.
+        if image and published.cleaned_up(image):
             published.keep(image)
         if image:
             keep_answers(env, record, image)
