@@ -19,6 +19,8 @@ export UV ?= $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 # uv finds the parts of its environment out for itself.
 unexport VIRTUAL_ENV
 RUN := "$(UV)" run --no-sync --quiet
+# What is shown and written is UTF-8, whatever the locale.
+export PYTHONUTF8 := 1
 # From the environment, so that no shell reads what stands in them.
 export DEST FLAVOUR VERSION WORKSPACE EXAMPLES RESULTS
 

@@ -153,6 +153,8 @@ def test_a_deployment(site: Site, tmp_path: Path) -> None:
         release(site, other)
         done = site.make("deploy", "ENV=dev", "WAIT=1")
         done.failed(f"serves model {model}, and {other} is released", "make rollback ENV=dev")
+        # KServe was ready all the time, with the model before.
+        assert champion(site) == model
 
         ready(site, "http://127.0.0.1:9")
         git(site.project.path, "revert", "--no-edit", "HEAD")

@@ -239,6 +239,13 @@ def test_aws(site: Site) -> None:
     again = site.make("plan", "ENV=nonprod", "CLOUD=aws").succeeded()
     assert "No changes." in again.out
     assert "nothing to apply" in again.out
+    extra = project.path / NONPROD / "outputs.tf"
+    extra.write_text(f'{extra.read_text("utf-8")}\noutput "more" {{ value = "ducks" }}\n')
+    told = site.make("apply", "ENV=nonprod", "CLOUD=aws", "YES=1").succeeded()
+    assert "nothing to apply" not in told.out
+    git(project.path, "checkout", "--quiet", f"{NONPROD}/outputs.tf")
+    assert "nothing to apply" not in site.make("plan", "ENV=nonprod", "CLOUD=aws").succeeded().out
+    site.make("apply", "ENV=nonprod", "CLOUD=aws", "YES=1").succeeded()
     git(project.path, "add", "--all")
 
     told = site.make("config", "ENV=nonprod", "CLOUD=aws").succeeded()

@@ -684,10 +684,11 @@ def plays(values: list[float | None], condition: str, message: str = "") -> Thre
                 },
             }
             ask("create", "-f", "-", content=content)
-            metrics = [{"name": "rmse", "latest": str(value)}]
+            latest = "unavailable" if value is None else str(value)
+            metrics = [{"name": "rmse", "latest": latest, "min": latest, "max": latest}]
             state = "MetricsUnavailable" if value is None else "Succeeded"
             reached = {"type": state, "status": "True"}
-            says("trial", trial, [reached], observation={"metrics": metrics if value else []})
+            says("trial", trial, [reached], observation={"metrics": metrics})
         ended = {"type": condition, "status": "True", "message": message}
         counts = {"trialsSucceeded": sum(value is not None for value in values)}
         says("experiment", name, [{"type": "Created", "status": "True"}, ended], **counts)

@@ -180,19 +180,8 @@ class Tally:
             self.missing[name] += missing
             wanting = len(self.new[name]) < EXAMPLES
             if isinstance(column, Categories) and counts[-1] and wanting:
-                self._remember(name, column.new(table[name]))
-
-    def merge(self, other: "Tally") -> None:
-        """Add what another has counted against the same reference."""
-        self.rows += other.rows
-        for name in self.reference.columns:
-            self.counts[name] += other.counts[name]
-            self.missing[name] += other.missing[name]
-            self.absent[name] += other.absent[name]
-            self._remember(name, other.new[name])
-
-    def _remember(self, name: str, values: list[str]) -> None:
-        self.new[name] = list(dict.fromkeys([*self.new[name], *values]))[:EXAMPLES]
+                seen = [*self.new[name], *column.new(table[name])]
+                self.new[name] = list(dict.fromkeys(seen))[:EXAMPLES]
 
 
 def joined(inputs: pd.DataFrame, outputs: pd.DataFrame) -> pd.DataFrame:

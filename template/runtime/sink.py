@@ -158,6 +158,9 @@ class Sink:
             if not self._writes:
                 # What is full stays full: not at once again.
                 await asyncio.sleep(min(1.0, self._settings.flush_seconds))
+        if self._buffer:
+            # What came while the last was being written, or could not be written then.
+            await self.flush()
 
     def stop(self) -> None:
         """Have everything written, and then no more."""

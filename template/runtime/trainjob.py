@@ -38,6 +38,8 @@ LIKE = (
 CLAIMS = ("persistentVolumeClaim", "secret")
 SCRATCH = "scratch-"
 SIDECAR = "sidecar.istio.io/inject"
+EVICTION = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+"""Whether an autoscaler may empty a node of a pod that works there."""
 # KFP's own store: where it is, and which Secret has its keys.
 STORE = "http://minio-service.kubeflow:9000"
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105
@@ -112,12 +114,13 @@ def manifest(
     }
     like = {key: spec.get(key) for key in LIKE}
     like |= {"containers": [_given(container)], "volumes": volumes}
-    sidecar = {
+    about = {
         kind: {SIDECAR: meta[kind][SIDECAR]}
         for kind in ("annotations", "labels")
         if SIDECAR in meta.get(kind, {})
     }
-    template = _given({"metadata": sidecar, "spec": _given(like)})
+    about["annotations"] = {**about.get("annotations", {}), EVICTION: "false"}
+    template = _given({"metadata": about, "spec": _given(like)})
     patch = {"replicatedJobs": [{"name": CONTAINER, "template": {"spec": {"template": template}}}]}
     resources = {key: main.get("resources", {}).get(key) for key in ("limits", "requests")}
     trainer = {

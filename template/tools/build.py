@@ -9,7 +9,8 @@ state   of a check: `present` where it has to be (in the environment's registry,
         where there is none), `local` (in the engine, but not in the registry), `missing`, or
         `unknown`: the registry refuses to say. With `BASE=` it is `unchanged` where it is nowhere,
         but no other than that commit's: who builds that builds it too. With `SIGN=1` it is
-        `unsigned` where the registry has it, and main's workflow did not sign it. Of a build: `present`, `local`, `built`, `pushed`
+        `unsigned` where the registry has it, and main's workflow did not sign it. Of a build:
+        `present`, `local`, `built`, `pushed`
 bytes   its size in the engine, or null where only the registry has it
 seconds what building and pushing it took; 0 when there was nothing to do
 """

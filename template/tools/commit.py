@@ -1,6 +1,7 @@
 """What git says of this checkout."""
 
 import getpass
+import os
 import subprocess
 from typing import NamedTuple
 
@@ -24,7 +25,11 @@ def commit() -> Commit:
 
 def author() -> str:
     """Who works here, as commits say it."""
-    return _git("config", "user.name") or getpass.getuser()
+    try:
+        return _git("config", "user.name") or getpass.getuser()
+    except (KeyError, OSError):
+        # In a container, a user may be a number alone.
+        return str(os.getuid())
 
 
 def _git(*arguments: str) -> str:

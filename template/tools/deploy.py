@@ -1,7 +1,7 @@
 """`make deploy`: have an environment's cluster serve what is released there.
 
-The overlay is applied as it is committed; once the server has started with the released model, that
-is the champion of the environment's store: what runs compare with and scheduled ones look up. With
+The overlay is applied as it is committed; once the server answers with the released model, that is
+the champion of the environment's store: what runs compare with and scheduled ones look up. With
 a canary, it is from the day on which it gets all requests.
 """
 
@@ -48,12 +48,13 @@ def deploy(
     apply(cluster, objects)
     try:
         wait_for(cluster, deadline)
-        if share == ALL:
-            make_champion(env, release)
         if share:
             with smoke.endpoint(cluster, url) as found:
                 left = max(deadline - time.monotonic(), smoke.SECONDS)
                 smoke.check(found, env, release.model, release.image, left)
+        # Ready may have been the server before: that it serves, only its answers tell.
+        if share == ALL:
+            make_champion(env, release)
     except ProjectError as error:
         raise ProjectError(f"{error}\n{way_back(env)}") from None
     if share < ALL:

@@ -211,8 +211,8 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing happens."""
-        return not any(self.changes())
+        """Whether nothing happens, to outputs either."""
+        return not self.content["applyable"]
 
     def says(self, key: str, value: bool) -> bool:
         """Whether an input has this value, or anything has that the plan takes away."""

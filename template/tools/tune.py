@@ -17,7 +17,7 @@ from rich.table import Table
 
 from runtime import trial as trials_of
 from runtime.errors import ProjectError
-from runtime.trainjob import SCRATCH, SIDECAR, own_store
+from runtime.trainjob import EVICTION, SCRATCH, SIDECAR, own_store
 from runtime.trial import VARIABLE, Task
 from tools import images, pages, preflight, screen, submit
 from tools.access import Cluster
@@ -40,6 +40,8 @@ LONGEST_NAME = 26
 MOST_TRIALS, AT_ONCE = 20, 2
 SHOWN = 10
 PAUSE = 2
+UNAVAILABLE = "unavailable"
+"""What Katib has for a metric that a trial did not say."""
 # What needs no quotes in a shell, by which Katib starts a trial.
 PLAIN = re.compile(r"[\w.+:/-]+")
 
@@ -248,12 +250,12 @@ def trial_job(
         "containers": [container],
         "volumes": volumes,
     }
-    # With Istio's proxy beside it, a pod would not end.
+    # With Istio's proxy beside it, a pod would not end; moved to another node, it would begin anew.
     alone = {SIDECAR: "false"}
     spec: Object = {
         "backoffLimit": execution.retries,
         "template": {
-            "metadata": {"annotations": alone, "labels": {**alone}},
+            "metadata": {"annotations": {**alone, EVICTION: "false"}, "labels": alone},
             "spec": {key: value for key, value in pod.items() if value not in ("", [], {})},
         },
     }
@@ -326,7 +328,6 @@ def follow(cluster: Cluster, name: str) -> Object:
 class Result(NamedTuple):
     """A trial that Katib made."""
 
-    state: str
     value: float | None
     texts: dict[str, str]
     """What was chosen for each parameter."""
@@ -339,11 +340,13 @@ def results(cluster: Cluster, name: str) -> list[Result]:
     for each in listed:
         metrics = each.get("status", {}).get("observation", {}).get("metrics", [])
         wanted = each["spec"]["objective"]["objectiveMetricName"]
-        values = [float(metric["latest"]) for metric in metrics if metric["name"] == wanted]
+        values = [
+            float(metric["latest"])
+            for metric in metrics
+            if metric["name"] == wanted and metric["latest"] != UNAVAILABLE
+        ]
         texts = {given["name"]: given["value"] for given in each["spec"]["parameterAssignments"]}
-        conditions = each.get("status", {}).get("conditions", [])
-        state = conditions[-1]["type"] if conditions else "Created"
-        found.append(Result(state.lower(), values[0] if values else None, texts))
+        found.append(Result(values[0] if values else None, texts))
     return found
 
 

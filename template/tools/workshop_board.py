@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import urllib.request
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, ClassVar
 
@@ -122,7 +123,7 @@ def tell(progress: Progress) -> None:
             raise ValueError("it must look like http://192.168.1.20:8200")
         request = urllib.request.Request(url, json.dumps(place).encode())  # noqa: S310 # as above
         urllib.request.urlopen(request, timeout=PATIENCE).close()  # noqa: S310
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         screen.warn(f"the board {url} was not told ({VARIABLE}): {error}")
 
 

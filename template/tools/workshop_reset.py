@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +97,8 @@ def keep(lab: Lab, tree: str) -> str:
     message = f"What was done in lab {lab.number}"
     commit = git(*identity(), "commit-tree", tree, "-p", "HEAD", "-m", message).strip()
     taken = git("branch", "--list", "--format=%(refname:short)", f"lab-{lab.number}-kept-*")
-    branch = f"lab-{lab.number}-kept-{len(taken.split()) + 1}"
+    names = (f"lab-{lab.number}-kept-{number}" for number in count(1))
+    branch = next(name for name in names if name not in taken.split())
     git("branch", branch, commit)
     return branch
 

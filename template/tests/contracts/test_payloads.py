@@ -189,6 +189,29 @@ def test_columns_of_several_types_are_read(store: PayloadStore) -> None:
     assert kept.inputs["b"].tolist() == [1] * 8
 
 
+def test_what_comes_during_the_last_write_is_written(
+    store: PayloadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server is told to end while a slow store still takes what was there."""
+    sink = Sink(PayloadSettings(sampling=1, flush_rows=1), store)
+    written: list[str] = []
+
+    def ask(request_id: str) -> None:
+        told(sink, REQUEST, v1({"a": 1}), request_id)
+        told(sink, RESPONSE, answers(1), request_id)
+
+    def write(exchanges: list[Exchange]) -> None:
+        if not written:
+            ask("last")
+            sink.stop()
+        written.extend(each.request_id for each in exchanges)
+
+    monkeypatch.setattr(store, "write", write)
+    ask("first")
+    asyncio.run(sink.keep_writing())
+    assert written == ["first", "last"]
+
+
 def test_what_cannot_be_written_waits(store: PayloadStore) -> None:
     sink = Sink(ALL, store)
     told(sink, REQUEST, v1({"a": 1}))

@@ -75,7 +75,11 @@ resource "aws_eks_node_group" "this" {
     each.value.gpu != null ? [local.gpu_instance_types[each.value.gpu.type][each.value.gpu.count]] :
     local.default_instance_types[each.value.spot ? "spot" : "on_demand"]
   )
-  labels = local.pool_labels[each.key]
+  # By the second the autoscaler knows that a node is not there before its GPUs are, and adds no other.
+  labels = merge(
+    local.pool_labels[each.key],
+    each.value.gpu == null ? {} : { "k8s.amazonaws.com/accelerator" = each.value.gpu.type },
+  )
   tags   = local.tags
 
   launch_template {

@@ -40,12 +40,13 @@ resource "google_project_iam_member" "ci" {
   member  = google_service_account.ci[each.key].member
 }
 
-# Reads what a run wrote, and copies a model to where it is released from. It deletes nothing.
+# Reads what a run wrote, and copies a model to where it is released from. To Google Cloud, writing
+# champion.json anew is deleting it; the bucket keeps what was there.
 resource "google_storage_bucket_iam_member" "ci" {
   for_each = var.ci_identity == null ? {} : {
     read_artifacts = { bucket = "artifact_store", role = "roles/storage.objectViewer" }
     read_models    = { bucket = "model_store", role = "roles/storage.objectViewer" }
-    release_models = { bucket = "model_store", role = "roles/storage.objectCreator" }
+    release_models = { bucket = "model_store", role = "roles/storage.objectUser" }
   }
 
   bucket = google_storage_bucket.this[each.value.bucket].name

@@ -59,6 +59,10 @@ run "the_pools" {
     error_message = "A pod can take its node's credentials."
   }
   assert {
+    condition     = aws_eks_node_group.this["gpu"].labels["k8s.amazonaws.com/accelerator"] == "l4" && !contains(keys(aws_eks_node_group.this["cpu"].labels), "k8s.amazonaws.com/accelerator")
+    error_message = "The autoscaler would add machines until the first GPU is known."
+  }
+  assert {
     condition     = output.node_pools["gpu"].tolerations[0].key == "nvidia.com/gpu" && output.node_pools["cpu"].selector == { pool = "cpu" }
     error_message = "The outputs do not say how a pod gets to a pool."
   }

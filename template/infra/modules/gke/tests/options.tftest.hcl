@@ -75,6 +75,15 @@ run "identities" {
     error_message = "Another service account has the rights."
   }
   assert {
+    condition = { for name, member in google_storage_bucket_iam_member.ci : name => member.role } == {
+      # To write an object anew takes the right to delete it.
+      read_artifacts = "roles/storage.objectViewer"
+      read_models    = "roles/storage.objectViewer"
+      release_models = "roles/storage.objectUser"
+    }
+    error_message = "CI has other rights in the buckets than releasing takes."
+  }
+  assert {
     condition     = endswith(google_service_account_iam_member.ci["prod"].member, "/attribute.place/2/1/prod")
     error_message = "Any repository may push."
   }
