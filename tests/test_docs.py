@@ -142,6 +142,7 @@ def test_tutorial(draft: Template) -> None:
     project = draft.path.parent / "my-model"
     assert git(project, "status", "--porcelain") == ""
     assert len(list(project.glob("artifacts/models/*/record.json"))) == 1
+    Generated(project).make("update-check").succeeded()
 
 
 @pytest.mark.project
@@ -172,6 +173,7 @@ def test_monorepo_without_the_internet(draft: Template, tmp_path: Path) -> None:
     done = follow(ROOT / "docs/how-to/air-gapped.md", models / "fraud")
     assert done.returncode == 0, done.stdout + done.stderr
     assert Generated(models / "fraud").last_run["state"] == "succeeded"
+    Generated(models / "fraud").make("update-check").succeeded()
     assert git(models, "status", "--porcelain") == ""
 
 

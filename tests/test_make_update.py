@@ -152,13 +152,28 @@ def test_a_check_for_updates(project: Generated) -> None:
     assert "no newer release" in project.make("update").succeeded().out
 
 
+def test_between_two_releases(project: Generated, draft: Template) -> None:
+    """A project that was made after a release has nothing newer, and waits for the next one."""
+    (draft.path / "template/docs/new.md").write_text("New\n", encoding="utf-8")
+    commit(draft.path)
+    later = git(draft.path, "describe", "--tags").strip()
+    project.edit(".copier-answers.yml", "_commit: 999.0.0", f"_commit: {later}")
+    commit(project.path)
+    project.make("update-check").succeeded()
+    assert "no newer release" in project.make("update").succeeded().out
+    project.make("update", "DATA='project_owner=our-team'").failed(later, "wait for the next one")
+
+
 def test_no_way_to_tell(project: Generated, draft: Template) -> None:
     """The template is out of reach, or the project was made by what is no release."""
     answers = project.path / ".copier-answers.yml"
     good = answers.read_text()
-    answers.write_text(re.sub(r"_src_path: .*", "_src_path: ../nowhere", good))
-    for verb in ("update", "update-check"):
-        project.make(verb).failed("../nowhere cannot be reached")
+    for source in (".", "../nowhere"):
+        answers.write_text(re.sub(r"_src_path: .*", f"_src_path: {source}", good))
+        for verb in ("update", "update-check"):
+            project.make(verb).failed(f"{source} is relative to where Copier was started")
+    answers.write_text(re.sub(r"_src_path: .*", "_src_path: /nowhere", good))
+    project.make("update").failed("/nowhere cannot be reached")
     answers.write_text(good)
     head = git(project.path, "-C", yaml.safe_load(good)["_src_path"], "rev-parse", "HEAD").strip()
     answers.write_text(good.replace("_commit: 999.0.0", "_commit: 0.0.7"))

@@ -129,6 +129,12 @@ def repository(template: Origin) -> Path:
         ProjectError: it cannot be reached, or has lost the project's release.
     """
     url = _url(template.source)
+    if template.source.startswith(".") and (not Path(url).is_dir() or Path(url) == ROOT):
+        raise ProjectError(
+            f"{template.file}: _src_path: {template.source} is relative to where Copier was "
+            "started, which nobody knows any more: write the template's absolute path or its URL "
+            "there, and commit"
+        )
     try:
         folder = Path(url) if Path(url).is_dir() else _clone(url)
         git("rev-parse", "--git-dir", cwd=folder)

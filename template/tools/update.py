@@ -72,6 +72,11 @@ def choose(
             for release in good
             if number(release.version) > has or (answers and number(release.version) == has)
         ]
+        if answers and not will_do:
+            raise ProjectError(
+                f"this project was made from {made_from.version}, between two releases, and "
+                "answers are changed at a release: wait for the next one"
+            )
         return will_do[-1] if will_do else None
     asked = next((release for release in releases if release.version == to), None)
     if asked is None:

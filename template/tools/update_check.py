@@ -22,9 +22,10 @@ def update_check(
     has = number(made_from.version)
     own = next((release for release in releases if number(release.version) == has), None)
     newer = [each for each in releases if number(each.version) > has and not each.yanked]
-    newest = newer[-1] if newer else own
-    if newest is None:
+    if not releases:
         raise ProjectError(f"the template {made_from.source} has no release")
+    # Made between two releases, a project has none of its own.
+    newest = newer[-1] if newer else own or releases[-1]
     done = template.run_hook("edited", newest, made_from, repository, capture=True)
     if done.returncode:
         raise typer.Exit(done.returncode)
