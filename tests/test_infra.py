@@ -141,10 +141,6 @@ REFUSED = {
         "ci_identity: repository_id and repository_owner_id are numbers",
         "ci_identity.environments: name at least one",
     ),
-    'promotion = { readers = ["allUsers"], source = { model_store = "a", registry = "b" } }': (
-        "promotion.readers: write each as the other cluster's output ci.identity says it",
-        "promotion.source: ",
-    ),
     'metadata_db = { tier = "huge" }': "metadata_db.tier: choose small, medium or large.",
     "registry = { keep_tags = 0 }": "registry.keep_tags: keep from 1 to 1000.",
     "artifact_store = { retention_days = 0 }": "artifact_store.retention_days: use a whole number",
