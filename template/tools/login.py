@@ -30,7 +30,7 @@ SECONDS = 120
 def login(
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
     program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
-    promote: Annotated[bool, typer.Option(help="Also where a release takes its image from.")] = False,
+    promote: Annotated[bool, typer.Option(help="Also where a release is copied from.")] = False,
 ) -> None:
     """Log in wherever this environment's verbs need it."""
     environment = project().environment(env)
