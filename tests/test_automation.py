@@ -693,3 +693,46 @@ def test_a_login(
         assert written["users"][0]["user"] == {"token": "a-token"}
         assert oct(kubeconfig.stat().st_mode)[-3:] in ("600", "644")
         assert "this machine alone" in project.make("login").succeeded().out
+
+
+@pytest.mark.project
+@pytest.mark.parametrize("name", [LAPTOP])
+def test_a_login_to_promote(
+    name: str, template: Template, copie_session: Copie, tmp_path: Path, programs: Path
+) -> None:
+    """To two registries, of two accounts say, and to one cluster alone."""
+    docker = Played(programs, "docker").plays("")
+    aws = Played(programs, "aws").plays(CLOUD)
+    hosts = {env: f"{env}.dkr.ecr.us-east-1.amazonaws.com" for env in ("1", "2")}
+    with restored(life(name, template, copie_session).project) as project:
+        for env, account in {"staging": "1", "prod": "2"}.items():
+            file = project.path / f"config/environments/{env}.yaml"
+            text = re.sub("registry: .*", f"registry: {hosts[account]}/ml", file.read_text("utf-8"))
+            file.write_text(text.replace('context: ""', f"context: ml-{env}"), encoding="utf-8")
+
+        def log_in(*arguments: str) -> tuple[list[str], list[str]]:
+            known = {"PATH": docker.path, "KUBECONFIG": str(tmp_path / "config")}
+            project.make("login", "ENV=prod", *arguments, **known).succeeded()
+            clusters = [told[-1] for told in aws.told if told[0] == "eks"]
+            return [told[-1] for told in docker.told if told[0] == "login"], clusters
+
+        assert log_in() == ([hosts["2"]], ["ml-prod"])
+        assert log_in("PROMOTE=1") == ([hosts["2"], hosts["1"]], ["ml-prod"])
+        # Nothing comes before dev.
+        known = {"PATH": docker.path, "GITHUB_TOKEN": "mine"}
+        project.make("login", "ENV=dev", "PROMOTE=1", **known).succeeded()
+        assert [told[-1] for told in docker.told if told[0] == "login"] == ["ghcr.io"]
+
+
+def test_what_promotes_reaches_both_registries() -> None:
+    """It is logged in to both before it releases, and has the program that copies."""
+    steps = WORKFLOWS["_promote"]["jobs"]["prepare"]["steps"]
+    (login,) = (each for each in steps if each.get("uses", "").endswith("/actions/login"))
+    assert login["with"]["promote"] == "1"
+    action = yaml.safe_load((GITHUB / "actions/login/action.yml").read_text("utf-8"))
+    (last,) = (each for each in action["runs"]["steps"] if "make login" in each.get("run", ""))
+    assert 'PROMOTE="$PROMOTE"' in last["run"]
+    assert last["env"]["PROMOTE"] == "${{ inputs.promote }}"
+    names = [each.get("uses", each.get("run", "")).partition("@")[0] for each in steps]
+    released = next(i for i, name in enumerate(names) if name.startswith("make propose-release"))
+    assert names.index("oras-project/setup-oras") < steps.index(login) < released

@@ -42,6 +42,16 @@ FORGOTTEN = {
     "aws_eks_node_group.this": "scaling_config[0].desired_size, update_config",
     "aws_launch_template.nodes": "tag_specifications",
 }
+# As nonprod has it, and as prod does where nonprod is in another account.
+PROMOTION = """
+promotion = {
+  readers = ["arn:aws:iam::210987654321:role/my-model-prod-ci"]
+  source = {
+    model_store = "s3://other-nonprod-models-210987654321"
+    registry    = "210987654321.dkr.ecr.us-east-1.amazonaws.com/other-nonprod"
+  }
+}
+"""
 PROVIDER = """
 provider "aws" {
   skip_credentials_validation = true
@@ -228,7 +238,7 @@ def test_aws(site: Site) -> None:
     assert site.left() == {}
     numbers = '\nci_identity = { repository_id = "1", repository_owner_id = "2" }\n'
     values = project.path / NONPROD / "terraform.tfvars"
-    values.write_text(values.read_text("utf-8") + numbers, encoding="utf-8")
+    values.write_text(values.read_text("utf-8") + numbers + PROMOTION, encoding="utf-8")
     for env in ("dev", "staging"):
         project.edit(f"config/environments/{env}.yaml", 'context: ""', 'context: ""  # ours')
     project.edit("config/environments/staging.yaml", "  retries: 1", "  node_selector: {a: b}")
@@ -289,6 +299,15 @@ def outputs(site: Site) -> None:
     root = "from tools.terraform import Root; root = Root.of('nonprod', 'aws')"
     code = f"import json; {root}; print(json.dumps(root.outputs()))"
     given = json.loads(site.project.python(code, **site.aws).succeeded().out)
+    who = "arn:aws:iam::210987654321:role/my-model-prod-ci"
+    bucket = site.client("s3").get_bucket_policy(Bucket=given["model_store"]["name"])["Policy"]
+    images = site.client("ecr").get_repository_policy(
+        repositoryName="my-model-nonprod/my-model-serving"
+    )
+    for policy in (bucket, images["policyText"]):
+        readers = [each["Action"] for each in json.loads(policy)["Statement"] if who in str(each)]
+        assert len(readers) == 1, policy
+        assert not re.search("Put|Delete|Upload|[*]", str(readers))
     assert given["cluster"]["name"] == given["cluster"]["context"] == "my-model-nonprod"
     assert given["cluster"]["endpoint"].startswith("https://")
     assert given["cluster"]["version"] == "1.35"

@@ -23,8 +23,26 @@ from engine import publish
 from moto.server import ThreadedMotoServer
 from projects import Done, Generated, flavour, life, machine, restored
 from pytest_copie.plugin import Copie
+from test_automation import Played
 from test_docs import commands
 
+# What `oras cp` does with an image without files: its manifest stays the same byte for byte.
+ORAS = """
+from urllib.request import Request, urlopen
+source, target = sys.argv[-2:]
+(place, _, digest), (new, _, tag) = source.partition("@"), target.rpartition(":")
+at, to = (f"http://{each.replace('/', '/v2/', 1)}" for each in (place, new))
+kind = "application/vnd.oci.image.manifest.v1+json"
+manifest = urlopen(Request(f"{at}/manifests/{digest}", headers={"Accept": kind})).read()
+config = json.loads(manifest)["config"]["digest"]
+where = urlopen(Request(f"{to}/blobs/uploads/", b"", method="POST")).headers["Location"]
+blob = urlopen(f"{at}/blobs/{config}").read()
+for url, content, what in (
+    (f"{where}&digest={config}", blob, "application/octet-stream"),
+    (f"{to}/manifests/{tag}", manifest, kind),
+):
+    urlopen(Request(url, content, {"Content-Type": what}, method="PUT"))
+"""
 pytestmark = pytest.mark.project
 LAPTOP = pytest.mark.parametrize("site", [flavour("laptop")], indirect=True)
 ENVIRONMENTS = ["dev", "staging", "prod"]
@@ -318,13 +336,32 @@ def test_another_registry(site: Site, tmp_path: Path) -> None:
     """The image that was tried is copied there, by its digest; it is not built again."""
     digest = site.push()
     site.release("dev")
+    tried = f"{site.registry}/{REPOSITORY}@{digest}"
     (tmp_path / "other").mkdir()
     with engine.registry(tmp_path / "other") as address:
         site.configure("staging", registry=f"{address}/team")
-        copy = f"docker://{site.registry}/{REPOSITORY}@{digest}"
-        site.make("release", "ENV=staging").failed("skopeo copy", copy, address)
-        publish(address, REPOSITORY, "copied", note=site.image)
-        assert site.release("staging")["image"] == f"{address}/{REPOSITORY}@{digest}"
+        head = site.head
+        refused = site.make("release", "ENV=staging")
+        refused.failed("install oras", f"skopeo copy --all --preserve-digests docker://{tried}")
+        oras = Played(tmp_path / "programs", "oras").plays("sys.exit('Error: no ducks here')")
+        refused = site.project.make("release", "ENV=staging", PATH=oras.path)
+        refused.failed(tried, "no ducks here", f"log in to {site.registry}", address)
+        # It says so, and has copied nothing.
+        oras.plays("")
+        refused = site.project.make("release", "ENV=staging", PATH=oras.path)
+        refused.failed("could not be copied")
+        site.nothing_happened(head)
+        assert oras.told
+        oras.plays(ORAS)
+        done = site.project.make("propose-release", "ENV=staging", PATH=oras.path).succeeded()
+        assert f"{address}/{REPOSITORY}@{digest}" in done.out
+        target = f"{address}/{REPOSITORY}:{digest.partition(':')[2][:16]}"
+        plain = ("--from-plain-http", "--to-plain-http")
+        assert oras.told == [["cp", "--recursive", *plain, tried, target]]
+        assert site.released("staging")["image"] == f"{address}/{REPOSITORY}@{digest}"
+        # It is there: nothing is copied, and nothing is needed for that.
+        assert site.release("prod")["image"] == tried
+        assert "already released" in site.make("release", "ENV=staging").succeeded().out
 
 
 @LAPTOP

@@ -1,13 +1,14 @@
 # The verbs of delivery, which the Makefile includes. Managed: your own targets go to project.mk.
 SINCE =
 MEND =
+PROMOTE =
 VERBS = check test
 
 ##@ Delivery: what GitHub's workflows do, and you can
 
 .PHONY: login deliver released-since propose-release propose-update scan newest
-login: $(READY) ## Log in to an environment's registry and cluster (ENV=dev ENGINE=)
-	@$(PYTHON) -m tools.login --env "$(ENV)" --engine "$(ENGINE)"
+login: $(READY) ## Log in to an environment's registry and cluster (ENV=dev ENGINE=; PROMOTE=1: also where a release is from)
+	@$(PYTHON) -m tools.login --env "$(ENV)" --engine "$(ENGINE)" $(if $(filter-out 0,$(PROMOTE)),--promote)
 
 deliver: $(READY) ## Deploy what is released; if it does not serve, what was before (ENV=dev URL= WAIT=600 SINCE=)
 	@$(PYTHON) -m tools.deliver --env "$(ENV)" --url "$(URL)" --since "$(SINCE)" \

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from runtime.errors import ProjectError
-from tools import screen
+from tools import released, screen
 from tools.engine import ENGINES, find, registry
 from tools.environment import Environment
 from tools.project import project
@@ -30,13 +30,18 @@ SECONDS = 120
 def login(
     env: Annotated[str, typer.Option(help="A file of config/environments/.")] = "local",
     program: Annotated[str, typer.Option("--engine", help="docker or podman.")] = "",
+    promote: Annotated[bool, typer.Option(help="Also where a release is copied from.")] = False,
 ) -> None:
     """Log in wherever this environment's verbs need it."""
     environment = project().environment(env)
     if not environment.registry and not environment.namespace:
         screen.what_next(f"Nothing to log in to: {env} is this machine alone.")
         return
-    for what in (to_registry(environment, program), to_cluster(environment, env)):
+    registries = [environment]
+    if promote and (earlier := released.before(env)):
+        registries.append(project().environment(earlier))
+    done = [to_registry(each, program) for each in registries]
+    for what in dict.fromkeys([*done, to_cluster(environment, env)]):
         screen.console.print(what, soft_wrap=True)
     screen.what_next(f"`make releases` and `make runs ENV={env}` ask them.")
 

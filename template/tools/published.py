@@ -1,5 +1,5 @@
 """What a registry says of a published image, and the tag by which it keeps it: by HTTP, with no
-engine.
+engine. By oras an image is copied from one registry to another.
 """
 
 import base64
@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -15,10 +17,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from runtime.errors import ProjectError
-from tools.engine import LOOPBACK, REGISTRY_SECONDS, registry
+from tools.engine import LOOPBACK, REGISTRY_SECONDS, last_line, registry
 from tools.project import ROOT
 
 GITHUB = "ghcr.io"
+ORAS = "oras"
+COPY_SECONDS = 1200
 HUB = "docker.io"
 HUB_HOST = "registry-1.docker.io"
 TYPES = (
@@ -60,6 +64,42 @@ def keep(reference: str) -> str:
     if not _manifest(kept, "read"):
         _manifest(kept, "tag", _manifest(reference, "read"))
     return kept
+
+
+def copy(reference: str, target: str) -> None:
+    """Copy an image, named by its digest, to where a registry has it not, and what is said of it.
+
+    Its signatures go along, and whatever else refers to it.
+
+    Raises:
+        ProjectError: oras is not installed, or a registry refuses.
+    """
+    repository, _, content = target.partition("@")
+    tagged = f"{repository}:{content.partition(':')[2][:16]}"
+    if not shutil.which(ORAS):
+        raise ProjectError(
+            f"the registry {registry(target)} has no {target}. It was tried as {reference}, and is "
+            "not built again: install oras, which copies it with its signatures, or copy it "
+            f"without, by `skopeo copy --all --preserve-digests docker://{reference} "
+            f"docker://{tagged}`"
+        )
+    sides = {"from": reference, "to": target}
+    plain = [f"--{side}-plain-http" for side, each in sides.items() if LOOPBACK.match(each)]
+    command = [ORAS, "cp", "--recursive", *plain, reference, tagged]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COPY_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise ProjectError(
+            f"{reference} could not be copied to {repository}: no end in {COPY_SECONDS} s"
+        ) from None
+    if done.returncode or not digest(target):
+        raise ProjectError(
+            f"{reference} could not be copied to {repository} "
+            f"({last_line(done.stderr or done.stdout)}): log in to {registry(reference)} as "
+            f"somebody who may read there, and to {registry(target)} as somebody who may push"
+        )
 
 
 def _manifest(reference: str, what: str, content: bytes | None = None) -> bytes:

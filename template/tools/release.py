@@ -153,8 +153,10 @@ def candidate(env: str, run: str) -> Candidate:
 def image_of(env: str, environment: Environment, tried: str) -> str:
     """The image of the server, by its digest: the one that was tried, or this checkout's.
 
+    What was tried elsewhere is copied to the environment's registry, where this lacks it.
+
     Raises:
-        ProjectError: the environment's registry does not have it.
+        ProjectError: the environment's registry does not have it, and it cannot be copied there.
     """
     if not environment.registry:
         raise ProjectError(
@@ -181,11 +183,9 @@ def image_of(env: str, environment: Environment, tried: str) -> str:
             f"the registry has no {own} any more: `make release ENV={released.before(env)}` with "
             "an image that it has"
         )
-    raise ProjectError(
-        f"the registry of {env} has no {own}. It was tried as {tried}, and is not built again: "
-        f"copy it, by `skopeo copy --all --preserve-digests docker://{tried} "
-        f"docker://{own.partition('@')[0]}:{digest.partition(':')[2][:16]}`"
-    )
+    with screen.console.status(f"Copying the image from {tried.partition('@')[0]}"):
+        published.copy(tried, own)
+    return own
 
 
 def uri_of(environment: Environment, env: str, model: str) -> str:

@@ -76,6 +76,18 @@ data "aws_iam_policy_document" "bucket" {
       values   = ["false"]
     }
   }
+  dynamic "statement" {
+    for_each = each.key == "model_store" ? local.readers : {}
+    content {
+      sid       = "ReadersOfModels"
+      actions   = ["s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"]
+      resources = [each.value.arn, "${each.value.arn}/*"]
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+    }
+  }
 }
 
 resource "aws_s3_bucket_policy" "this" {

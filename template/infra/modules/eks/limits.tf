@@ -7,6 +7,11 @@ locals {
   admin_pattern = "^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+$"
   admin_example = "arn:aws:iam::123456789012:role/ml-admins"
 
+  reader_pattern = "^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$"
+  reader_example = "arn:aws:iam::123456789012:role/ducks-prod-ci"
+  source_pattern = "^s3://[a-z0-9.-]+ [0-9]{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.amazonaws\\.com(\\.cn)?/[a-z0-9._/-]+$"
+  source_rule    = "write model_store as in s3://ducks-nonprod-models-123456789012, and registry as in 123456789012.dkr.ecr.us-east-1.amazonaws.com/ducks-nonprod"
+
   # EKS puts its control plane into the network's own block.
   reserved_cidrs = []
 

@@ -59,4 +59,27 @@ data "aws_iam_policy_document" "key" {
       values   = ["${local.arn}:logs:${var.region}:${local.account_id}:log-group:/aws/eks/${local.full_name}/cluster"]
     }
   }
+  dynamic "statement" {
+    for_each = local.readers
+    content {
+      # Of all that the key is for, the models alone: S3 names the bucket to it.
+      sid       = "ReadersOfModels"
+      actions   = ["kms:Decrypt"]
+      resources = ["*"]
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["s3.${var.region}.amazonaws.com"]
+      }
+      condition {
+        test     = "StringLike"
+        variable = "kms:EncryptionContext:aws:s3:arn"
+        values   = [local.model_store_arn, "${local.model_store_arn}/*"]
+      }
+    }
+  }
 }

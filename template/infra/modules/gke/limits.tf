@@ -7,6 +7,12 @@ locals {
   admin_pattern = "^(user|group|serviceAccount):[^@ ]+@[^@ ]+$"
   admin_example = "group:ml-admins@example.com"
 
+  reader_pattern = "^[a-z][a-z0-9-]+@[a-z0-9.-]+\\.iam\\.gserviceaccount\\.com$"
+  reader_example = "ci-0123abcd@ducks-prod.iam.gserviceaccount.com"
+  # Only the owner of what is read says who may: nothing is a source.
+  source_pattern = "^$"
+  source_rule    = "on Google Cloud there is none: name this cluster's output ci.identity in promotion.readers of nonprod"
+
   # Where the control plane is, which no other block may overlap.
   control_plane_cidr = "172.31.255.240/28"
   reserved_cidrs     = [local.control_plane_cidr]

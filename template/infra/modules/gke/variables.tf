@@ -335,6 +335,28 @@ variable "ci_identity" {
   }
 }
 
+variable "promotion" {
+  type = object({
+    readers = optional(list(string), [])
+    source  = optional(object({ model_store = string, registry = string }))
+  })
+  default     = {}
+  description = "How a release gets from one cluster to the next. readers: whose workflows may read the models and images here, each by the output ci.identity of its cluster. source: where nonprod is in another account of AWS, its outputs model_store.uri and registry.prefix, which ci_identity may then read."
+
+  validation {
+    condition     = alltrue([for reader in var.promotion.readers : can(regex(local.reader_pattern, reader))])
+    error_message = "promotion.readers: write each as the other cluster's output ci.identity says it, such as ${local.reader_example}."
+  }
+  validation {
+    condition     = var.promotion.source == null ? true : can(regex(local.source_pattern, "${var.promotion.source.model_store} ${var.promotion.source.registry}"))
+    error_message = "promotion.source: ${local.source_rule}."
+  }
+  validation {
+    condition     = var.promotion.source == null || var.ci_identity != null
+    error_message = "promotion.source: it is ci_identity that reads there: give that too, or leave this out."
+  }
+}
+
 variable "deletion_protection" {
   type        = bool
   default     = true

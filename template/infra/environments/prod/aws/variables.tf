@@ -36,6 +36,15 @@ variable "ci_identity" {
   description = "The GitHub repository, by its numbers, whose workflows push images and release models."
 }
 
+variable "promotion" {
+  type = object({
+    readers = optional(list(string), [])
+    source  = optional(object({ model_store = string, registry = string }))
+  })
+  default     = {}
+  description = "How a release gets from nonprod to prod."
+}
+
 variable "deletion_protection" {
   type        = bool
   default     = true

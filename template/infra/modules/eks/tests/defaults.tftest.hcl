@@ -72,6 +72,10 @@ run "what_nobody_asked_for_is_not_made" {
   command = plan
 
   assert {
+    condition     = length(aws_ecr_repository_policy.readers) == 0 && length(aws_iam_role_policy.source) == 0 && length(data.aws_iam_policy_document.key.statement) == 2
+    error_message = "Another cluster's workflows may read here."
+  }
+  assert {
     condition     = length(aws_db_instance.metadata_db) == 0 && output.metadata_db == null
     error_message = "There is a database."
   }

@@ -99,6 +99,74 @@ run "identities" {
   }
 }
 
+run "who_reads_for_another_cluster" {
+  variables {
+    environment = "nonprod"
+    registry    = { repositories = ["ducks-train"] }
+    promotion   = { readers = ["arn:aws:iam::210987654321:role/ducks-prod-ci"] }
+  }
+
+  assert {
+    condition = alltrue([
+      for document in [data.aws_iam_policy_document.key, data.aws_iam_policy_document.bucket["model_store"], data.aws_iam_policy_document.readers["readers"]] :
+      contains(flatten([for statement in document.statement : [for principal in statement.principals : principal.identifiers]]), "arn:aws:iam::210987654321:role/ducks-prod-ci")
+    ])
+    error_message = "The models, their key or the images do not let it in."
+  }
+  assert {
+    condition     = keys(aws_ecr_repository_policy.readers) == ["ducks-train"] && length(data.aws_iam_policy_document.bucket["artifact_store"].statement) == 1
+    error_message = "It reads other images than there are, or what runs write."
+  }
+  assert {
+    condition = toset(flatten([
+      for document in [data.aws_iam_policy_document.key, data.aws_iam_policy_document.bucket["model_store"], data.aws_iam_policy_document.readers["readers"]] : [
+        for statement in document.statement : statement.actions if startswith(coalesce(statement.sid, "-"), "ReadersOf")
+      ]
+    ])) == toset(["kms:Decrypt", "s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"])
+    error_message = "It may do more than read, or cannot read."
+  }
+  assert {
+    condition = flatten([
+      for statement in data.aws_iam_policy_document.key.statement : [
+        for condition in statement.condition : condition.values if endswith(condition.variable, ":s3:arn")
+      ] if statement.sid == "ReadersOfModels"
+    ]) == ["arn:aws:s3:::ducks-nonprod-models-123456789012", "arn:aws:s3:::ducks-nonprod-models-123456789012/*"]
+    error_message = "It decrypts more than models."
+  }
+}
+
+run "what_is_read_in_another_account" {
+  variables {
+    ci_identity = { repository_id = "1", repository_owner_id = "2", environments = ["prod"] }
+    promotion = { source = {
+      model_store = "s3://ducks-nonprod-models-210987654321"
+      registry    = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/ducks-nonprod"
+    } }
+  }
+
+  assert {
+    condition = toset(flatten([for statement in data.aws_iam_policy_document.source["source"].statement : statement.resources])) == toset([
+      "arn:aws:s3:::ducks-nonprod-models-210987654321",
+      "arn:aws:s3:::ducks-nonprod-models-210987654321/*",
+      "arn:aws:kms:eu-west-1:210987654321:key/*",
+      "arn:aws:ecr:eu-west-1:210987654321:repository/ducks-nonprod/*",
+    ])
+    error_message = "CI reads something else than the models and images of the other account."
+  }
+  assert {
+    condition = alltrue(flatten([
+      for statement in data.aws_iam_policy_document.source["source"].statement : [
+        for action in statement.actions : can(regex("^(s3:(Get|List)|kms:Decrypt$|ecr:(BatchGet|BatchCheck|GetDownload))", action))
+      ]
+    ]))
+    error_message = "CI may do more there than read."
+  }
+  assert {
+    condition     = aws_iam_role_policy.source["source"].role == aws_iam_role.ci["ci"].name && length(aws_ecr_repository_policy.readers) == 0
+    error_message = "Somebody else than CI reads there, or somebody may read here."
+  }
+}
+
 run "images" {
   variables {
     registry = { repositories = ["ducks-train"], keep_tags = 7 }

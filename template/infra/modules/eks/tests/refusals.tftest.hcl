@@ -440,3 +440,47 @@ run "a_label_with_capitals" {
 
   expect_failures = [var.labels]
 }
+
+run "a_reader_by_name" {
+  command = plan
+
+  variables {
+    promotion = { readers = ["ducks-prod-ci"] }
+  }
+
+  expect_failures = [var.promotion]
+}
+
+run "any_reader_of_an_account" {
+  command = plan
+
+  variables {
+    promotion = { readers = ["arn:aws:iam::123456789012:role/*"] }
+  }
+
+  expect_failures = [var.promotion]
+}
+
+run "a_source_without_its_registry" {
+  command = plan
+
+  variables {
+    ci_identity = { repository_id = "1", repository_owner_id = "2", environments = ["prod"] }
+    promotion   = { source = { model_store = "s3://ducks-nonprod-models-123456789012", registry = "ducks-nonprod" } }
+  }
+
+  expect_failures = [var.promotion]
+}
+
+run "a_source_that_nobody_reads" {
+  command = plan
+
+  variables {
+    promotion = { source = {
+      model_store = "s3://ducks-nonprod-models-123456789012"
+      registry    = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ducks-nonprod"
+    } }
+  }
+
+  expect_failures = [var.promotion]
+}

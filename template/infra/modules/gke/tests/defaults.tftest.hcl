@@ -69,6 +69,10 @@ run "what_nobody_asked_for_is_not_made" {
   command = plan
 
   assert {
+    condition     = length(google_storage_bucket_iam_member.readers) == 0 && length(google_artifact_registry_repository_iam_member.readers) == 0
+    error_message = "Another cluster's workflows may read here."
+  }
+  assert {
     condition     = length(google_sql_database_instance.metadata_db) == 0 && output.metadata_db == null
     error_message = "There is a database."
   }

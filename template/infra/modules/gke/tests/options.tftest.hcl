@@ -93,6 +93,28 @@ run "identities" {
   }
 }
 
+run "who_reads_for_another_cluster" {
+  command = plan
+
+  variables {
+    environment = "nonprod"
+    promotion   = { readers = ["ci-0123abcd@ducks-prod.iam.gserviceaccount.com"] }
+  }
+
+  assert {
+    condition = [for member in google_storage_bucket_iam_member.readers : [member.bucket, member.role, member.member]] == [
+      [google_storage_bucket.this["model_store"].name, "roles/storage.objectViewer", "serviceAccount:ci-0123abcd@ducks-prod.iam.gserviceaccount.com"]
+    ]
+    error_message = "It cannot read the models, or may do more."
+  }
+  assert {
+    condition = [for member in google_artifact_registry_repository_iam_member.readers : [member.role, member.member]] == [
+      ["roles/artifactregistry.reader", "serviceAccount:ci-0123abcd@ducks-prod.iam.gserviceaccount.com"]
+    ]
+    error_message = "It cannot pull the images, or may do more."
+  }
+}
+
 run "images" {
   command = plan
 

@@ -81,3 +81,24 @@ run "services_where_the_control_plane_is" {
 
   expect_failures = [var.network]
 }
+
+run "everybody_as_a_reader" {
+  command = plan
+
+  variables {
+    promotion = { readers = ["allUsers"] }
+  }
+
+  expect_failures = [var.promotion]
+}
+
+run "a_source" {
+  command = plan
+
+  variables {
+    ci_identity = { repository_id = "1", repository_owner_id = "2", environments = ["prod"] }
+    promotion   = { source = { model_store = "gs://ducks", registry = "europe-west4-docker.pkg.dev/ducks/ducks-nonprod" } }
+  }
+
+  expect_failures = [var.promotion]
+}
