@@ -116,7 +116,7 @@ def test_what_may_write_runs_nothing_of_the_project() -> None:
 
 
 def test_what_runs_the_project_has_no_secret() -> None:
-    """Of GitHub it has a token that reads; of the cloud what it is let in for, for an hour.
+    """Of GitHub it has a token that reads; of the cloud what it is let in for, for some hours.
 
     What brings the template's code may have a token that reads that code.
     """
@@ -134,6 +134,33 @@ def test_what_runs_the_project_has_no_secret() -> None:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False, (workflow, name)
     assert found > 5
+
+
+def test_a_login_outlasts_its_job() -> None:
+    """On AWS the role gives what is asked for, and it is longer than any job that logs in.
+
+    What lasts an hour whatever one does, a password of Google's registry, is fetched again once a
+    run on the cluster is over.
+    """
+    action = yaml.safe_load((GITHUB / "actions/login/action.yml").read_text("utf-8"))
+    used = [step for step in action["runs"]["steps"] if "configure-aws" in step.get("uses", "")]
+    first, second = (step["with"].get("role-duration-seconds") for step in used)
+    role = (ROOT / "template/infra/modules/eks/ci.tf").read_text("utf-8")
+    assert re.findall(r"max_session_duration = (\d+)", role) == [str(first)]
+    # What every role gives, for one that has not been changed yet.
+    assert second == 3600
+    logins = 0
+    for workflow, name, job in jobs():
+        steps = job.get("steps", [])
+        known = [step.get("uses") == "./.github/actions/login" for step in steps]
+        if True not in known:
+            continue
+        logins += 1
+        assert job["timeout-minutes"] * 60 < first, (workflow, name)
+        for at, step in enumerate(steps):
+            if "RUNNER=cluster" in step.get("run", ""):
+                assert known[at + 1], (workflow, name)
+    assert logins > 3
 
 
 @pytest.mark.parametrize(("token", "user"), [("a-token", "x-access-token:a-token@"), ("", "")])
@@ -613,6 +640,9 @@ def test_the_newest_packages(name: str, template: Template, copie_session: Copie
 CLOUD = """
 if sys.argv[1:3] in (["auth", "print-access-token"], ["ecr", "get-login-password"]):
     print("a-token")
+elif sys.argv[1:4] == ["config", "config-helper", "--min-expiry=15m"]:
+    assert sys.argv[4] == "--format=value(credential.access_token,credential.token_expiry)"
+    print("a-token", "2030-01-01T00:00:00Z", sep="\t")
 elif sys.argv[1:3] == ["container", "clusters"]:
     print(json.dumps(dict(endpoint="203.0.113.9", masterAuth=dict(clusterCaCertificate="Y2E="))))
 elif "nowhere" in sys.argv:
@@ -676,6 +706,25 @@ def test_a_login(
         contexts = {each["name"] for each in written["contexts"]}
         assert contexts == {"mine", "gke_ml_europe-west4_ml-nonprod"}
         assert written["clusters"][0]["cluster"]["server"] == "https://203.0.113.9"
-        assert written["users"][0]["user"] == {"token": "a-token"}
+        # No token is kept: one is asked for when it is needed, so that what runs long goes on.
+        assert "a-token" not in kubeconfig.read_text("utf-8")
+        asks = written["users"][0]["user"]["exec"]
+        command = [asks["command"], *asks["args"]]
+        given = subprocess.check_output(command, env={**machine(), "PATH": gcloud.path}, text=True)
+        assert json.loads(given) == {
+            "apiVersion": asks["apiVersion"],
+            "kind": "ExecCredential",
+            "status": {"token": "a-token", "expirationTimestamp": "2030-01-01T00:00:00Z"},
+        }
+        gcloud.plays("sys.exit('You are logged in to nothing')")
+        asked = subprocess.run(
+            command,
+            check=False,
+            env={**machine(), "PATH": gcloud.path},
+            capture_output=True,
+            text=True,
+        )
+        assert asked.returncode and not asked.stdout
+        assert "logged in to nothing" in asked.stderr
         assert oct(kubeconfig.stat().st_mode)[-3:] in ("600", "644")
         assert "this machine alone" in project.make("login").succeeded().out
