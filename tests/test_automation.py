@@ -11,8 +11,10 @@ import os
 import re
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +118,7 @@ def test_what_may_write_runs_nothing_of_the_project() -> None:
 
 
 def test_what_runs_the_project_has_no_secret() -> None:
-    """Of GitHub it has a token that reads; of the cloud what it is let in for, for an hour.
+    """Of GitHub it has a token that reads; of the cloud what it is let in for, for some hours.
 
     What brings the template's code may have a token that reads that code.
     """
@@ -134,6 +136,33 @@ def test_what_runs_the_project_has_no_secret() -> None:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False, (workflow, name)
     assert found > 5
+
+
+def test_a_login_outlasts_its_job() -> None:
+    """On AWS the role gives what is asked for, and it is longer than any job that logs in.
+
+    What lasts an hour whatever one does, a password of Google's registry, is fetched again once a
+    run on the cluster is over.
+    """
+    action = yaml.safe_load((GITHUB / "actions/login/action.yml").read_text("utf-8"))
+    used = [step for step in action["runs"]["steps"] if "configure-aws" in step.get("uses", "")]
+    first, second = (step["with"].get("role-duration-seconds") for step in used)
+    role = (ROOT / "template/infra/modules/eks/ci.tf").read_text("utf-8")
+    assert re.findall(r"max_session_duration = (\d+)", role) == [str(first)]
+    # What every role gives, for one that has not been changed yet.
+    assert second == 3600
+    logins = 0
+    for workflow, name, job in jobs():
+        steps = job.get("steps", [])
+        known = [step.get("uses") == "./.github/actions/login" for step in steps]
+        if True not in known:
+            continue
+        logins += 1
+        assert job["timeout-minutes"] * 60 < first, (workflow, name)
+        for at, step in enumerate(steps):
+            if "RUNNER=cluster" in step.get("run", ""):
+                assert known[at + 1], (workflow, name)
+    assert logins > 3
 
 
 @pytest.mark.parametrize(("token", "user"), [("a-token", "x-access-token:a-token@"), ("", "")])
@@ -572,6 +601,91 @@ def test_what_is_found_is_mended(
             remove(address)
 
 
+# Finds a thing in each package of a lock file that is at that version.
+KNOWS = """
+text = open(sys.argv[-1]).read() if sys.argv[1] == "fs" else ""
+names = [name for name, locked in {known!r}.items() if locked in text]
+finding = dict(VulnerabilityID="CVE-2026-1", Severity="HIGH", FixedVersion="2")
+print(json.dumps(dict(Results=[
+    dict(Class="lang-pkgs", Vulnerabilities=[dict(finding, PkgName=name) for name in names])
+])))
+"""
+
+
+@pytest.mark.project
+@pytest.mark.engine
+@pytest.mark.parametrize("name", [LAPTOP])
+def test_a_fix_that_is_newer_than_the_template(
+    name: str, template: Template, copie_session: Copie, tmp_path: Path, programs: Path
+) -> None:
+    """It is locked, what exclude-newer keeps away else is not, and an update can move the date."""
+    engine.require()
+    trivy = Played(programs, "trivy")
+    with restored(life(name, template, copie_session).project) as project:
+        file = project.path / "pyproject.toml"
+        platforms = file.read_text("utf-8")
+        newest = lock_before_the_newest(project)
+        mine = file.read_text("utf-8")
+        commit(project.path, "As before the newest fix")
+        base = git(project.path, "rev-parse", "HEAD").strip()
+        # One has a fix since; the other is as it was, whatever is tried.
+        known = {newest: version(project, newest), "rich": 'name = "rich"\n'}
+        trivy.plays(KNOWS.format(known=known))
+        project.edit("pyproject.toml", "[tool.uv]", "[tool.uv]\nexclude-newer-package = {}")
+        done = project.make("scan", "MEND=1", PATH=trivy.path)
+        done.failed("pyproject.toml is not committed")
+        commit(project.path, "A table in a line")
+        done = project.make("scan", "MEND=1", PATH=trivy.path)
+        done.failed("as a table of its own, [tool.uv.exclude-newer-package]")
+        assert git(project.path, "status", "--porcelain") == ""
+        git(project.path, "reset", "--quiet", "--hard", base)
+
+        done = project.make("scan", "MEND=1", PATH=trivy.path)
+        held = ", ".join(sorted(known))
+        done.failed("1 known vulnerabilities are left", f"newer than exclude-newer of {held}")
+        changed = git(project.path, "diff", "--name-only", base).split()
+        assert changed == ["pyproject.toml", "uv.lock"]
+        assert project.proposal["title"].startswith("Lock newer packages")
+        text = file.read_text("utf-8")
+        settings = tomllib.loads(text)["tool"]["uv"]
+        assert settings["exclude-newer-package"] == {newest: False}
+        assert settings["exclude-newer"] == tomllib.loads(mine)["tool"]["uv"]["exclude-newer"]
+        assert version(project, newest) != known[newest]
+        lock = (project.path / "uv.lock").read_bytes()
+        subprocess.run(("uv", "lock", "--check"), cwd=project.path, env=machine(), check=True)
+
+        # What is exempt already, and still has something, is not locked once more.
+        trivy.plays(KNOWS.format(known={newest: version(project, newest)}))
+        project.make("scan", "MEND=1", PATH=trivy.path).failed("1 known vulnerabilities")
+        assert (file.read_text("utf-8"), (project.path / "uv.lock").read_bytes()) == (text, lock)
+
+        versions = {"mine": text, "before": mine, "platforms": platforms}
+        for path, content in versions.items():
+            (tmp_path / path).write_text(content, encoding="utf-8")
+        subprocess.run(("git", "merge-file", *versions), cwd=tmp_path, check=True)
+        file.write_text((tmp_path / "mine").read_text("utf-8"), encoding="utf-8")
+        subprocess.run(("uv", "lock", "--quiet"), cwd=project.path, env=machine(), check=True)
+        merged = tomllib.loads(file.read_text("utf-8"))["tool"]["uv"]
+        assert merged["exclude-newer-package"] == {newest: False}
+        assert merged["exclude-newer"] == tomllib.loads(platforms)["tool"]["uv"]["exclude-newer"]
+
+
+def lock_before_the_newest(project: Generated) -> str:
+    """Lock what there was before the newest of all the packages, and return which that is."""
+    locked = tomllib.loads((project.path / "uv.lock").read_text("utf-8"))
+    uploads = {
+        min(file["upload-time"] for file in each["wheels"]): each["name"]
+        for each in locked["package"]
+        if each.get("wheels")
+    }
+    newest = max(uploads)
+    before = datetime.fromisoformat(newest) - timedelta(minutes=10)
+    date = locked["options"]["exclude-newer"]
+    project.edit("pyproject.toml", date, f"{before:%Y-%m-%dT%H:%M:%SZ}")
+    subprocess.run(("uv", "lock", "--quiet"), cwd=project.path, env=machine(), check=True)
+    return str(uploads[newest])
+
+
 def lock_older(project: Generated) -> None:
     """Lock a package at an older version than the newest that may be had."""
     file = project.path / "pyproject.toml"
@@ -627,6 +741,9 @@ def test_the_newest_packages(name: str, template: Template, copie_session: Copie
 CLOUD = """
 if sys.argv[1:3] in (["auth", "print-access-token"], ["ecr", "get-login-password"]):
     print("a-token")
+elif sys.argv[1:4] == ["config", "config-helper", "--min-expiry=15m"]:
+    assert sys.argv[4] == "--format=value(credential.access_token,credential.token_expiry)"
+    print("a-token", "2030-01-01T00:00:00Z", sep="\t")
 elif sys.argv[1:3] == ["container", "clusters"]:
     print(json.dumps(dict(endpoint="203.0.113.9", masterAuth=dict(clusterCaCertificate="Y2E="))))
 elif "nowhere" in sys.argv:
@@ -690,7 +807,18 @@ def test_a_login(
         contexts = {each["name"] for each in written["contexts"]}
         assert contexts == {"mine", "gke_ml_europe-west4_ml-nonprod"}
         assert written["clusters"][0]["cluster"]["server"] == "https://203.0.113.9"
-        assert written["users"][0]["user"] == {"token": "a-token"}
+        # No token is kept: one is asked for when it is needed, so that what runs long goes on.
+        assert "a-token" not in kubeconfig.read_text("utf-8")
+        asks = written["users"][0]["user"]["exec"]
+        command = [asks["command"], *asks["args"]]
+        on_the_path = {**machine(), "PATH": gcloud.path}
+        assert json.loads(subprocess.check_output(command, env=on_the_path)) == {
+            "apiVersion": asks["apiVersion"],
+            "kind": "ExecCredential",
+            "status": {"token": "a-token", "expirationTimestamp": "2030-01-01T00:00:00Z"},
+        }
+        gcloud.plays("sys.exit('You are logged in to nothing')")
+        assert subprocess.run(command, env=on_the_path, check=False).returncode
         assert oct(kubeconfig.stat().st_mode)[-3:] in ("600", "644")
         assert "this machine alone" in project.make("login").succeeded().out
 

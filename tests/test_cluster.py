@@ -17,7 +17,7 @@ import apiserver
 import pytest
 import yaml
 from conftest import commit, git
-from kfp_api import KFP, PROXY, serving
+from kfp_api import KFP, PROXY, Asked, Record, serving
 from projects import Generated, flavour, machine
 
 pytestmark = pytest.mark.project
@@ -380,6 +380,51 @@ def test_by_a_kubeconfig(
     Path(config).write_text(yaml.safe_dump(content), encoding="utf-8")
     done = submit(KUBECONFIG=config).failed("login", "'there'", "no-such-login")
     assert len(done.err.splitlines()) <= 2
+
+
+class Forgetful(KFP):
+    """Lets each token in once, and has the next in a file."""
+
+    tokens: Path
+
+    def answer(self, asked: Asked) -> tuple[int, Record]:
+        """Answer a request, and forget who asked."""
+        answer = super().answer(asked)
+        self.token = f"of-request-{len(self.asked)}"
+        self.tokens.write_text(self.token, encoding="utf-8")
+        return answer
+
+
+@LAPTOP
+def test_a_run_outlives_a_login(project: Generated, tmp_path: Path) -> None:
+    """With a kubeconfig as `make login` writes it for GKE: gcloud is asked for the next token."""
+    gcloud = tmp_path / "bin" / "gcloud"
+    gcloud.parent.mkdir()
+    tokens = tmp_path / "token"
+    tokens.write_text("of-nobody", encoding="utf-8")
+    expired = f"printf '%s\\t2026-01-01T00:00:00Z' \"$(cat {tokens})\""
+    gcloud.write_text(f"#!/bin/sh\n{expired}\n", encoding="utf-8")
+    gcloud.chmod(0o755)
+    (gcloud.parent / "docker").write_text(DOCKER, encoding="utf-8")
+    (gcloud.parent / "docker").chmod(0o755)
+    login = project.python("from tools.login import *; print(json.dumps([PLUGIN, ASKS]))")
+    plugin, asks = json.loads(login.succeeded().out)
+    api = Forgetful(progress=PROGRESS)
+    api.tokens = tokens
+    with serving(api):
+        config = Path(kubeconfig(tmp_path / "config", api.url))
+        content = yaml.safe_load(config.read_text("utf-8"))
+        user = {"apiVersion": plugin, "command": "sh", "args": ["-c", asks]}
+        content["users"][0]["user"] = {"exec": user}
+        config.write_text(yaml.safe_dump(content), encoding="utf-8")
+        write_dev(project, api, url="")
+        path = f"{gcloud.parent}{os.pathsep}{machine()['PATH']}"
+        run = ("run", "RUNNER=cluster", "ENV=dev")
+        project.make(*run, PATH=path, KUBECONFIG=str(config)).succeeded()
+        assert len(api.asked) > len(PROGRESS)
+        content["users"][0]["user"] = {"token": api.token}
+        config.write_text(yaml.safe_dump(content), encoding="utf-8")
+        project.make(*run, PATH=path, KUBECONFIG=str(config)).failed("Log in to it again")
 
 
 # What is looked at first.

@@ -25,6 +25,16 @@ ECR = re.compile(r"\d+\.dkr\.ecr\.(?P<region>[\w-]+)\.amazonaws\.com(\.cn)?")
 GOOGLE = re.compile(r"([\w-]+-docker\.pkg|([\w-]+\.)?gcr)\.(dev|io)")
 GKE = re.compile(r"gke_(?P<project>[^_]+)_(?P<place>[^_]+)_(?P<name>[^_]+)")
 SECONDS = 120
+# What a kubeconfig asks gcloud by, for a token of whoever is logged in there: when there is none
+# yet, or the last is about to expire, so that what outlives one goes on.
+PLUGIN = "client.authentication.k8s.io/v1"
+ASKS = f"""
+set -e
+known=$(gcloud config config-helper --min-expiry=15m \\
+  --format='value(credential.access_token,credential.token_expiry)')
+printf '{{"apiVersion":"%s","kind":"ExecCredential",' {PLUGIN}
+printf '"status":{{"token":"%s","expirationTimestamp":"%s"}}}}' $known
+""".strip()
 
 
 def login(
@@ -74,7 +84,7 @@ def to_cluster(environment: Environment, env: str) -> str:
         return "no cluster" if not environment.namespace else "the kubeconfig's current context"
     if found := GKE.fullmatch(context):
         google(context, **found.groupdict())
-        return f"{context}: for an hour"
+        return f"{context}: as long as gcloud is logged in"
     if known := ECR.fullmatch(registry(f"{environment.registry}/image")):
         region = os.environ.get("AWS_REGION", known["region"])
         at = ["--region", region, "--name", context, "--alias", context]
@@ -84,15 +94,13 @@ def to_cluster(environment: Environment, env: str) -> str:
 
 
 def google(context: str, project: str, place: str, name: str) -> None:
-    """Log in to GKE with the token of who is logged in to Google Cloud, and no plugin."""
+    """Log in to GKE as whoever is logged in to Google Cloud then, without gcloud's own plugin."""
     which = [name, f"--location={place}", f"--project={project}", "--format=json"]
     cluster = json.loads(ran(["gcloud", "container", "clusters", "describe", *which]))
-    token = ran(["gcloud", "auth", "print-access-token"]).strip()
     with tempfile.TemporaryDirectory(prefix="login-") as folder:
-        # From a file: what stands on a command line, everybody on this machine can read.
         file = Path(folder, "kubeconfig")
-        file.touch(mode=0o600)
-        user = {"name": context, "user": {"token": token}}
+        asks = {"command": "sh", "args": ["-c", ASKS], "interactiveMode": "Never"}
+        user = {"name": context, "user": {"exec": {"apiVersion": PLUGIN, **asks}}}
         server = {
             "server": f"https://{cluster['endpoint']}",
             "certificate-authority-data": cluster["masterAuth"]["clusterCaCertificate"],

@@ -1,7 +1,8 @@
 """`make scan`: what is known to be vulnerable in the images and uv.lock, and has a fix. By Trivy.
 
-With `MEND=1` what can be mended here is: packages are locked at newer versions, and where an image
-that is built again has less, `images.epoch` is raised. The exit code is 1 while something is left.
+With `MEND=1` what can be mended here is: packages are locked at newer versions, if need be at such
+as pyproject.toml's exclude-newer keeps away, and where an image that is built again has less,
+`images.epoch` is raised. The exit code is 1 while something is left.
 """
 
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,8 +25,16 @@ from tools.project import ROOT, project
 from tools.template import git, uv
 
 TRIVY = "trivy"
-LOCK, CONFIG = "uv.lock", "config/project.yaml"
+LOCK, PACKAGES, CONFIG = "uv.lock", "pyproject.toml", "config/project.yaml"
+WRITTEN = (LOCK, PACKAGES, CONFIG)
 EPOCH = re.compile(r"^(?P<key>\s+epoch:\s*)(?P<number>\d+)", re.MULTILINE)
+# A section up to the next one's first line.
+SECTION = re.compile(r"^\[tool\.uv\]\n(?:(?!\[).*\n)*", re.MULTILINE)
+TABLE = "[tool.uv.exclude-newer-package]\n"
+WHY = """\
+# What `make scan MEND=1` found: the fix is newer than exclude-newer, which does not hold for these.
+# uv.lock says which version is used. A line can go once exclude-newer is later than that version.
+"""
 SYSTEM = "os-pkgs"
 SECONDS = 900
 SHOWN = 40
@@ -58,13 +68,13 @@ def scan(
         )
     proposal.clear()
     base = proposal.head() if mend else ""
-    if mend and (changed := git("status", "--porcelain", "--", LOCK, CONFIG).split()[1:]):
+    if mend and (changed := git("status", "--porcelain", "--", *WRITTEN).split()[1:]):
         raise ProjectError(f"{changed[0]} is not committed: commit first, so that a fix is told")
     found = everything(env, severity)
     screen.console.print(table(found) if found else "Nothing that has a fix is known.")
     if mend and found:
         found = mended(env, severity, found)
-        if changes := git("status", "--porcelain", "--", LOCK, CONFIG).strip():
+        if changes := git("status", "--porcelain", "--", *WRITTEN).strip():
             propose(base, found, changes)
     if found:
         raise ProjectError(f"{len(found)} known vulnerabilities are left that have a fix somewhere")
@@ -136,7 +146,7 @@ def mended(env: str, severity: str, found: Iterable[Finding]) -> list[Finding]:
     python = sorted({each.package for each in found if not each.system})
     if python:
         screen.notice(f"locks newer versions of {', '.join(python)}")
-        uv("lock", "--quiet", *(f"--upgrade-package={name}" for name in python))
+        relock(severity, python, vulnerable(found))
     system = [each for each in found if each.system]
     names = sorted({each.where for each in system})
     if not names:
@@ -153,6 +163,77 @@ def mended(env: str, severity: str, found: Iterable[Finding]) -> list[Finding]:
         lock = [each for each in left if each.where == LOCK]
         return sorted([*system, *lock]) if relocked() else [*found]
     return left
+
+
+def relock(severity: str, names: Iterable[str], locked: Sequence[str]) -> None:
+    """Lock newer versions, and of what is not mended so, such as exclude-newer keeps away.
+
+    A package that this does not help either is left to exclude-newer, as it was.
+    """
+    file = ROOT / PACKAGES
+    before = file.read_text("utf-8")
+    # First, so that a file that cannot be written leaves the other as it was.
+    exempted(before, locked)
+    upgrade(names)
+    held = vulnerable(scanned(LOCK, severity, "fs", LOCK)) if locked else []
+    if exempted(before, held) == before:
+        return
+    screen.notice(f"locks versions newer than exclude-newer of {', '.join(held)}")
+    try:
+        file.write_text(exempted(before, held), encoding="utf-8")
+        upgrade(held)
+        left = vulnerable(scanned(LOCK, severity, "fs", LOCK))
+    except ProjectError:
+        file.write_text(before, encoding="utf-8")
+        raise
+    if left:
+        helped = [name for name in held if name not in left]
+        file.write_text(exempted(before, helped), encoding="utf-8")
+        upgrade(held)
+
+
+def upgrade(names: Iterable[str]) -> None:
+    """Lock the newest versions of some packages that may be used."""
+    uv("lock", "--quiet", *(f"--upgrade-package={name}" for name in names))
+
+
+def vulnerable(found: Iterable[Finding]) -> list[str]:
+    """The packages in the lock file that something is known of."""
+    return sorted({each.package for each in found if each.where == LOCK})
+
+
+def exempted(text: str, names: Iterable[str]) -> str:
+    """The text of pyproject.toml where exclude-newer does not hold for some packages.
+
+    It is no date of their own that they get: once an update has moved exclude-newer beyond it, that
+    would keep them behind all others. What pyproject.toml says of a package stays as it is.
+
+    Raises:
+        ProjectError: it is written in a way that cannot be added to.
+    """
+    settings = tomllib.loads(text).get("tool", {}).get("uv", {})
+    known = settings.get("exclude-newer-package", {})
+    new = [name for name in names if name not in known]
+    if not new or "exclude-newer" not in settings:
+        return text
+    lines = "".join(f"{name} = false\n" for name in new)
+    if TABLE in text:
+        made = text.replace(TABLE, TABLE + lines, 1)
+    else:
+        # A place of its own: an update merges line by line, and moves exclude-newer.
+        section = SECTION.search(text)
+        at = section.end() if section else len(text)
+        made = f"{text[:at]}{WHY}{TABLE}{lines}\n{text[at:]}"
+    expected = {**known, **dict.fromkeys(new, False)}
+    try:
+        if tomllib.loads(made)["tool"]["uv"]["exclude-newer-package"] == expected:
+            return made
+    except tomllib.TOMLDecodeError:
+        pass
+    raise ProjectError(
+        f"{PACKAGES}: exclude-newer-package cannot be added to as it is written there: write it as "
+        f"a table of its own, {TABLE.strip()}"
+    )
 
 
 def relocked() -> bool:

@@ -45,9 +45,10 @@ data "aws_iam_policy_document" "assumed_by_ci" {
 resource "aws_iam_role" "ci" {
   for_each = local.ci
 
-  name                 = "${local.full_name}-ci"
-  assume_role_policy   = data.aws_iam_policy_document.assumed_by_ci[each.key].json
-  max_session_duration = 3600
+  name               = "${local.full_name}-ci"
+  assume_role_policy = data.aws_iam_policy_document.assumed_by_ci[each.key].json
+  # Longer than a job lasts that follows a run: what .github/actions/login asks for.
+  max_session_duration = 14400
   tags                 = local.tags
 }
 

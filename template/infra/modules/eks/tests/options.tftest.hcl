@@ -94,6 +94,10 @@ run "identities" {
     error_message = "The cluster takes CI for somebody else than its roles are bound to."
   }
   assert {
+    condition     = aws_iam_role.ci["ci"].max_session_duration > 3 * 3600
+    error_message = "A job that follows a run is logged out on its way."
+  }
+  assert {
     condition     = output.workload_identities["pipelines"].namespace == "kubeflow" && output.ci.identity != ""
     error_message = "The outputs do not have the identities."
   }
