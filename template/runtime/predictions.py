@@ -59,11 +59,11 @@ def beside(table: pd.DataFrame, keep: Sequence[str], answers: pd.DataFrame) -> p
     """
     for name in keep:
         if name not in table:
-            raise ProjectError(f"the table has no column {name!r}, which `keep` below `predict` lists")
+            raise ProjectError(f"predict.keep: the table has no column {name!r}")
         if name in answers or list(keep).count(name) > 1:
             raise ProjectError(
-                f"`keep` below `predict` lists {name!r}, and there would be two columns of that "
-                "name: list it once, and rename a column that is named as an answer in `read`"
+                f"predict.keep: there would be two columns {name!r}: list it once, and in `read` "
+                "rename a column that has the name of an answer"
             )
     return pd.concat([table[list(keep)], answers], axis=1)
 
