@@ -217,6 +217,26 @@ def test_the_demonstration(project: Generated) -> None:
 
 
 @LAPTOP
+def test_the_demonstration_of_data_that_are_renamed(project: Generated) -> None:
+    """What the team's own `read` has made is not made again by that of the copy."""
+    project.shipped_data("data/raw.csv", "frame = frame.rename(columns={'target': 'found'})")
+    project.source("data/raw.csv")
+    read = "sources.read(source, query, max_bytes=max_bytes)"
+    data = str((project.package / "data.py").relative_to(project.path))
+    project.edit(data, read, f"{read}.assign(target=lambda raw: raw.pop('found'))")
+    project.python(
+        """
+from pathlib import Path
+from tools import drift_demo, scratch
+from tools.project import project
+folder = scratch.copy(Path("artifacts/renamed"))
+drift_demo.prepare(folder, project().science("data").read("data/raw.csv"))
+assert scratch.run(folder, "tools.run", "--env", scratch.ENV).returncode == 0
+"""
+    ).succeeded()
+
+
+@LAPTOP
 def test_the_demonstration_is_stopped(project: Generated) -> None:
     """While server and payload log run: both end with it."""
     shutil.rmtree(project.path / DEMO, ignore_errors=True)

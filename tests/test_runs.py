@@ -156,7 +156,7 @@ def test_an_argument_that_names_nothing(
         ),
         ("config/project.yaml", "min_rows: 100", "min_rows: many", ["validate.min_rows", "many"]),
         ("config/project.yaml", "min_rows: 100", 'min_rows: "100"', ["validate.min_rows"]),
-        ("config/project.yaml", "seed: 7", "seed: -7", ["ingest.seed", "-7"]),
+        ("config/project.yaml", "seed: 6", "seed: -6", ["ingest.seed", "-6"]),
         ("config/project.yaml", "test_fraction: 0.2", "test_fraction: 20", ["test_fraction", "20"]),
         ("config/project.yaml", "metric: roc_auc", "metric: auc", ["evaluate.metric", "roc_auc"]),
         ("config/project.yaml", "validate:", "validat:", ["validat"]),

@@ -51,6 +51,23 @@ def predict(
     return answered(model, inputs, answer)
 
 
+def beside(table: pd.DataFrame, keep: Sequence[str], answers: pd.DataFrame) -> pd.DataFrame:
+    """Columns of the table, and the answers row by row: the table's index may have a value twice.
+
+    Raises:
+        ProjectError: there is no such column, or two would have one name.
+    """
+    for name in keep:
+        if name not in table:
+            raise ProjectError(f"predict.keep: the table has no column {name!r}")
+        if name in answers or list(keep).count(name) > 1:
+            raise ProjectError(
+                f"predict.keep: there would be two columns {name!r}: list it once, and in `read` "
+                "rename a column that has the name of an answer"
+            )
+    return pd.concat([table[list(keep)], answers], axis=1)
+
+
 def answered(
     model: Pipeline, inputs: pd.DataFrame, answer: Callable[[Pipeline, pd.DataFrame], Any]
 ) -> pd.DataFrame:

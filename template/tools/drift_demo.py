@@ -101,6 +101,9 @@ def prepare(folder: Path, rows: pd.DataFrame) -> None:
     """Have the copy train on these rows, and log all that its model is asked."""
     (folder / BEFORE).parent.mkdir(parents=True, exist_ok=True)
     rows.reset_index(drop=True).to_parquet(folder / BEFORE)
+    # What the team's `read` makes of the data it has made already: it is not done twice.
+    with (folder / f"src/{project().package}/data.py").open("a", encoding="utf-8") as data:
+        data.write("\n\nfrom runtime.sources import read\n")
     columns = [*project().science("schema").INPUT.columns]
     scratch.write(folder / "config/payloads.yaml", {"sampling": 1.0, "columns": columns})
     scratch.change(

@@ -20,9 +20,9 @@ class StepSettings(Settings):
     max_size: ByteSize = ByteSize(2**30)
     """Files larger than this are refused, such as `500MB` or `2GiB`."""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the examples that is held out."""
+    """Share of the examples that is held out, about."""
     seed: int = Field(default=0, ge=0)
-    """Of the split."""
+    """Of the split; another one holds out examples that the champion was trained on."""
 
     @model_validator(mode="after")
     def _source_can_work(self) -> Self:

@@ -92,7 +92,7 @@ def data() -> "pd.DataFrame":
     """The project's examples, as they are before anything is mended.
 
     Raises:
-        ProjectError: they are those of a lab, or too few.
+        ProjectError: they are those of a lab, too few, or not yet with the columns of the schema.
     """
     from runtime import sources
 
@@ -107,6 +107,12 @@ def data() -> "pd.DataFrame":
         raise ProjectError(
             f"{options.source} has {len(frame)} rows, and this lab needs {max(ROWS) + 1}: "
             "do it with the data that the project came with"
+        )
+    missing = [name for name in project().science("schema").INPUT.columns if name not in frame]
+    if missing:
+        raise ProjectError(
+            f"{options.source} has no column {missing[0]!r} before `read` in data.py has made it, "
+            "and this lab breaks data as they come: do it with the data that the project came with"
         )
     return frame.reset_index(drop=True)
 
