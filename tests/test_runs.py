@@ -75,7 +75,9 @@ def test_an_error_in_the_teams_own_code(project: Generated) -> None:
     text = model.read_text("utf-8")
     mistake = '    raise ValueError("ducks do not fit")\n'
     model.write_text(text.replace('"""Fit preprocessing', f'"""Fit.\n    """\n{mistake}    """', 1))
-    done = project.make("run").failed("train", "ValueError: ducks do not fit")
+    done = project.make("run").failed("train", "ValueError: ducks do not fit (src/")
+    line = model.read_text("utf-8").splitlines().index(mistake.rstrip()) + 1
+    assert f"{project.package.name}/model.py line {line}, in train)" in done.err
     assert "Traceback" in log_of(done, project)
     assert len(done.err.splitlines()) <= 6, done.err
     assert project.last_run["state"] == "failed"
@@ -89,6 +91,14 @@ def test_a_file_that_is_not_python(project: Generated) -> None:
     model = project.package / "model.py"
     model.write_text("def train(:\n")
     project.make("run").failed("model.py", "line 1")
+
+
+@REGRESSION
+def test_settings_that_are_gone(project: Generated) -> None:
+    """The step's file is named."""
+    (project.path / "steps/train/settings.py").unlink()
+    done = project.make("run").failed("steps/train/settings.py is missing", "git")
+    assert "Traceback" not in done.err
 
 
 @REGRESSION

@@ -116,7 +116,15 @@ class Project:
 
     def settings(self, step: str) -> Settings:
         """The checked settings of a step: its section, read by the class in its settings.py."""
-        module = importlib.import_module(f"steps.{step}.settings")
+        name = f"steps.{step}.settings"
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise ProjectError(
+                f"steps/{step}/settings.py is missing: bring it back from git"
+            ) from None
         kind = getattr(module, SETTINGS_CLASS, None)
         if kind is None:
             raise ProjectError(f"steps/{step}/settings.py must define the class {SETTINGS_CLASS}")
