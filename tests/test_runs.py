@@ -196,7 +196,16 @@ def test_a_wrong_setting(
 def test_style_and_layers(project: Generated) -> None:
     """`make check` says what is wrong with the code, and which import goes the wrong way."""
     (project.package / "wrong.py").write_text("import os\nfrom tools import run\n")
-    project.make("check").failed("wrong.py", "F401", "tools")
+    project.make("check").failed("wrong.py", "F401", "tools", "make format")
+
+
+@LAPTOP
+def test_a_problem_that_two_checks_find(project: Generated) -> None:
+    """It is said once, and nothing is said of style."""
+    project.edit("config/environments/dev.yaml", "namespace:", "namspace:")
+    done = project.make("check").failed("settings:", "namspace", "Mend what is named above")
+    assert done.err.count("dev.yaml.namspace") == 1
+    assert "make format" not in done.err
 
 
 @REGRESSION
