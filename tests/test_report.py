@@ -282,8 +282,12 @@ def test_a_run_is_named(project: Generated) -> None:
     (first / "run.json").write_text("{", encoding="utf-8")
     project.make("report", f"RUN={first.name}").failed("run.json")
     shutil.rmtree(first.parent)
-    project.make("report").failed("make run")
-    project.make("compare").failed("make run")
+    project.make("report").failed("no run in local yet: `make run` makes one")
+    project.make("compare").failed("no run of training in local yet: `make run` makes one")
+    there = "in dev yet: `make run RUNNER=cluster ENV=dev` makes one"
+    for verb in ("report", "compare"):
+        project.make(verb, "ENV=dev").failed(there)
+    project.make("compare", "PIPELINE=trainng").failed("'trainng': PIPELINE is one of", "training")
 
 
 @pytest.mark.parametrize("project", FLAVOURS, indirect=True)

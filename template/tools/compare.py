@@ -49,7 +49,8 @@ def compare(
     for name, reason in skipped.items():
         screen.console.print(f"[dim]{name} is left out: {screen.escape(reason)}[/]", soft_wrap=True)
     if not runs:
-        raise ProjectError(f"there is no run of {pipeline!r} to compare: `make run` makes one")
+        project().require_pipeline(pipeline)
+        raise ProjectError(history.none_yet(env, pipeline))
     show(comparison, sort, last or SHOWN)
     path = history.artifacts(env) / PAGE
     write(comparison, pipeline, path)

@@ -17,11 +17,7 @@ def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
     Raises:
         ProjectError: there is no such pipeline.
     """
-    names = project(root).pipelines
-    if pipeline not in names:
-        raise ProjectError(
-            f"there is no pipeline {pipeline!r}: PIPELINE is one of {', '.join(names)}"
-        )
+    project(root).require_pipeline(pipeline)
     waiting, seen = [f"pipelines.{pipeline}"], set()
     while waiting:
         module = waiting.pop()

@@ -82,6 +82,13 @@ class Project:
         """The files of pipelines/, in alphabetical order."""
         return sorted(path.stem for path in self.root.glob("pipelines/*.py"))
 
+    def require_pipeline(self, name: str) -> None:
+        """Refuse a name that no file of pipelines/ has."""
+        if name not in self.pipelines:
+            raise ProjectError(
+                f"there is no pipeline {name!r}: PIPELINE is one of {', '.join(self.pipelines)}"
+            )
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """config/project.yaml as it stands; every section belongs to a step, or is `images`."""
