@@ -287,6 +287,7 @@ def test_a_run_is_named(project: Generated) -> None:
     there = "in dev yet: `make run RUNNER=cluster ENV=dev` makes one"
     for verb in ("report", "compare"):
         project.make(verb, "ENV=dev").failed(there)
+    project.make("runs").failed("'local' has no cluster", "`make compare`")
     project.make("compare", "PIPELINE=trainng").failed("'trainng': PIPELINE is one of", "training")
 
 
