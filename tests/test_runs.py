@@ -90,7 +90,8 @@ def test_a_file_that_is_not_python(project: Generated) -> None:
     """File and line are named before anything runs."""
     model = project.package / "model.py"
     model.write_text("def train(:\n")
-    project.make("run").failed("model.py", "line 1")
+    where = f"✗ src/{project.package.name}/model.py line 1: invalid syntax: def train(:"
+    project.make("run").failed(where)
 
 
 @REGRESSION
