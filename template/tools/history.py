@@ -30,6 +30,12 @@ def folders(environment: str) -> list[Path]:
 
 def none_yet(environment: str, pipeline: str = "") -> str:
     """That there is no run, of a pipeline or of any, and what is typed to make one."""
+    what = f"run of {pipeline}" if pipeline else "run"
+    return f"no {what} in {environment} yet: `{typed(environment, pipeline)}` makes one"
+
+
+def typed(environment: str, pipeline: str = "") -> str:
+    """The verb that runs a pipeline in an environment, training if none is named."""
     words = ["make run"]
     if project().environment(environment).namespace:
         words.append("RUNNER=cluster")
@@ -37,8 +43,7 @@ def none_yet(environment: str, pipeline: str = "") -> str:
         words.append(f"PIPELINE={pipeline}")
     if environment != "local":
         words.append(f"ENV={environment}")
-    what = f"run of {pipeline}" if pipeline else "run"
-    return f"no {what} in {environment} yet: `{' '.join(words)}` makes one"
+    return " ".join(words)
 
 
 def find(environment: str, run_id: str = "") -> Path:
