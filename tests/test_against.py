@@ -71,7 +71,7 @@ def test_what_cannot_be_compared(project: Generated) -> None:
     assert "RuntimeError" in (project.path / "artifacts/base.log").read_text("utf-8")
     assert "nothing to compare with" in (project.path / PAGE).read_text("utf-8")
     told = project.make("compare", "BASE=HEAD", "PIPELINE=nope")
-    told.failed("there is no run of 'nope' to compare")
+    told.failed("there is no pipeline 'nope': PIPELINE is one of")
 
 
 @pytest.mark.engine

@@ -279,11 +279,23 @@ def test_a_run_is_named(project: Generated) -> None:
     assert str((first / "report.html").relative_to(project.path)) in done.out
     project.make("report", "RUN=20010101").failed("20010101", first.name[:8])
     project.make("report", "RUN=../runs").failed("../runs")
+    newest = folder(project) / "run.json"
+    for dirty in (False, True):
+        record = json.loads(newest.read_text("utf-8"))
+        record["lineage"]["git_dirty"] = dirty
+        newest.write_text(json.dumps(record), encoding="utf-8")
+        said = project.make("compare", "LAST=1").succeeded().out
+        assert ("* with something not committed" in said) == dirty
     (first / "run.json").write_text("{", encoding="utf-8")
     project.make("report", f"RUN={first.name}").failed("run.json")
     shutil.rmtree(first.parent)
-    project.make("report").failed("make run")
-    project.make("compare").failed("make run")
+    project.make("report").failed("no run in local yet: `make run` makes one")
+    project.make("compare").failed("no run of training in local yet: `make run` makes one")
+    there = "in dev yet: `make run RUNNER=cluster ENV=dev` makes one"
+    for verb in ("report", "compare"):
+        project.make(verb, "ENV=dev").failed(there)
+    project.make("runs").failed("'local' has no cluster", "`make compare`")
+    project.make("compare", "PIPELINE=trainng").failed("'trainng': PIPELINE is one of", "training")
 
 
 @pytest.mark.parametrize("project", FLAVOURS, indirect=True)

@@ -30,8 +30,8 @@ print(json.dumps([files, reaches(settings, {store!r})]))
 @pytest.mark.parametrize(
     ("surroundings", "words"),
     [
-        ({"DOCKER_HOST": "unix:///nowhere/docker.sock"}, ["/nowhere/docker.sock", "No such file"]),
-        ({"DOCKER_HOST": "tcp://127.0.0.1:9"}, ["tcp://127.0.0.1:9", "refused"]),
+        ({"DOCKER_HOST": "unix:///nowhere/docker.sock"}, ["/nowhere/docker.sock: start"]),
+        ({"DOCKER_HOST": "tcp://127.0.0.1:9"}, ["tcp://127.0.0.1:9: start"]),
         ({"DOCKER_HOST": "nonsense"}, ["nonsense"]),
     ],
 )

@@ -75,7 +75,9 @@ def test_an_error_in_the_teams_own_code(project: Generated) -> None:
     text = model.read_text("utf-8")
     mistake = '    raise ValueError("ducks do not fit")\n'
     model.write_text(text.replace('"""Fit preprocessing', f'"""Fit.\n    """\n{mistake}    """', 1))
-    done = project.make("run").failed("train", "ValueError: ducks do not fit")
+    done = project.make("run").failed("train", "ValueError: ducks do not fit (src/")
+    line = model.read_text("utf-8").splitlines().index(mistake.rstrip()) + 1
+    assert f"{project.package.name}/model.py line {line}, in train)" in done.err
     assert "Traceback" in log_of(done, project)
     assert len(done.err.splitlines()) <= 6, done.err
     assert project.last_run["state"] == "failed"
@@ -88,7 +90,16 @@ def test_a_file_that_is_not_python(project: Generated) -> None:
     """File and line are named before anything runs."""
     model = project.package / "model.py"
     model.write_text("def train(:\n")
-    project.make("run").failed("model.py", "line 1")
+    where = f"✗ src/{project.package.name}/model.py line 1: invalid syntax: def train(:"
+    project.make("run").failed(where)
+
+
+@REGRESSION
+def test_settings_that_are_gone(project: Generated) -> None:
+    """The step's file is named."""
+    (project.path / "steps/train/settings.py").unlink()
+    done = project.make("run").failed("steps/train/settings.py is missing", "git")
+    assert "Traceback" not in done.err
 
 
 @REGRESSION
@@ -186,7 +197,16 @@ def test_a_wrong_setting(
 def test_style_and_layers(project: Generated) -> None:
     """`make check` says what is wrong with the code, and which import goes the wrong way."""
     (project.package / "wrong.py").write_text("import os\nfrom tools import run\n")
-    project.make("check").failed("wrong.py", "F401", "tools")
+    project.make("check").failed("wrong.py", "F401", "tools", "make format")
+
+
+@LAPTOP
+def test_a_problem_that_two_checks_find(project: Generated) -> None:
+    """It is said once, and nothing is said of style."""
+    project.edit("config/environments/dev.yaml", "namespace:", "namspace:")
+    done = project.make("check").failed("settings:", "namspace", "Mend what is named above")
+    assert done.err.count("dev.yaml.namspace") == 1
+    assert "make format" not in done.err
 
 
 @REGRESSION

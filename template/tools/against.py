@@ -73,7 +73,8 @@ def against(
     name = name if re.fullmatch(r"[\w./-]+", name) else there[:12]
     here = newest(history.artifacts(env), pipeline, commit().hash)
     if here is None:
-        raise ProjectError(f"there is no run of {pipeline!r} to compare: `make run` makes one")
+        project().require_pipeline(pipeline)
+        raise ProjectError(history.none_yet(env, pipeline))
     if here.state != "succeeded":
         raise ProjectError(f"the run {here.run_id} {here.state}: `make run` goes on with it")
     if here.commit != commit().hash:

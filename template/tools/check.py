@@ -45,25 +45,32 @@ CHECKS: dict[str, Callable[[], None]] = {
     "imports": command("lint-imports", "--no-logo"),
     "lock file": command("uv", "lock", "--check", "--offline"),
 }
+# What `make format` mends.
+STYLE = {"lint", "format"}
 
 
 def check() -> None:
     """Run every check, and show all that is wrong before leaving."""
     table = Table("check", "", box=None, pad_edge=False, header_style="dim")
     table.add_column("seconds", justify="right")
-    problems = []
+    wrong: set[str] = set()
+    problems: dict[str, str] = {}
     for name, run in CHECKS.items():
         started = time.perf_counter()
         try:
-            run()
+            with console.status(name):
+                run()
         except ProjectError as error:
-            problems.append(f"{name}:\n{error}")
+            wrong.add(name)
+            # Two checks that read the same file find the same in it.
+            problems.setdefault(str(error), name)
         seconds = f"{time.perf_counter() - started:.1f}"
-        wrong = problems and problems[-1].startswith(f"{name}:")
-        table.add_row(name, "[red]wrong[/]" if wrong else "[green]good[/]", seconds)
+        table.add_row(name, "[red]wrong[/]" if name in wrong else "[green]good[/]", seconds)
     console.print(table)
     if problems:
-        screen.fail("\n\n".join(problems) + "\n\n→ `make format` mends style; then `make check`.")
+        listed = [f"{name}:\n{problem}" for problem, name in problems.items()]
+        advice = "`make format` mends style" if wrong & STYLE else "Mend what is named above"
+        screen.fail("\n\n".join([*listed, f"→ {advice}; then `make check`."]))
     screen.what_next("`make test` runs the tests.")
 
 

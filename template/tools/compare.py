@@ -49,7 +49,8 @@ def compare(
     for name, reason in skipped.items():
         screen.console.print(f"[dim]{name} is left out: {screen.escape(reason)}[/]", soft_wrap=True)
     if not runs:
-        raise ProjectError(f"there is no run of {pipeline!r} to compare: `make run` makes one")
+        project().require_pipeline(pipeline)
+        raise ProjectError(history.none_yet(env, pipeline))
     show(comparison, sort, last or SHOWN)
     path = history.artifacts(env) / PAGE
     write(comparison, pipeline, path)
@@ -260,6 +261,8 @@ def show(comparison: Comparison, sort: str, most: int) -> None:
     screen.console.print(made)
     if starred:
         screen.console.print(f"[bold green]★[/] the best {starred}", style="dim")
+    if "commit" in names and any(run.dirty for run in ordered):
+        screen.console.print("* with something not committed", style="dim")
     hidden = len(comparison.runs) - len(ordered)
     if hidden:
         screen.console.print(f"{hidden} more: LAST={len(comparison.runs)} shows all", style="dim")
@@ -306,6 +309,8 @@ def _text(run: Run, name: str) -> str:
     if name in run.metrics:
         value = run.metrics[name]
         return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4f}"
+    if name == "seconds":
+        return f"{run.seconds:.1f}"
     if name in COLUMNS:
         return str(_column(run, name))
     return _plain(run.parameters.get(name))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from runtime.errors import ProjectError
 from runtime.records import RunRecord, StepRecord
-from tools import registry, screen
+from tools import history, registry, screen
 from tools.project import ROOT
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ LOG_LINES_SHOWN = 12
 PAGES = {"system.HTML": ".html", "system.Markdown": ".md"}
 # In a step's log, before what did not come from the step, but from what ran it.
 NOT_ITS_OWN = "✗ "
+FOR_PEOPLE = "runtime.errors.ProjectError: "
+# Of a traceback, and of the project's own files only: here, and in a step's image.
+FRAME = re.compile(
+    rf'^  File "(?:{re.escape(str(ROOT))}|/app)/(?P<file>(?:src|steps|runtime)/[^"]+)", '
+    r"line (?P<line>\d+)(?:, in (?P<function>\S+))?$",
+    re.MULTILINE,
+)
 # What brings a change of the code into a run.
 AGAIN = {"local": "make run", "docker": "make images run RUNNER=docker"}
 
@@ -101,18 +108,19 @@ def reason(step: StepRecord) -> str:
 
 
 def metrics_table(record: RunRecord) -> Table:
-    """A row per metric."""
+    """A row per metric, the deciding one first."""
+    decides = history.deciding_metric(record.lineage.settings)
     table = Table("metric", box=None, pad_edge=False, header_style="dim")
     table.add_column("value", justify="right")
-    for name, value in record.metrics.items():
+    for name, value in sorted(record.metrics.items(), key=lambda metric: metric[0] != decides):
         table.add_row(name, f"{value:.4f}")
     return table
 
 
 def own_error(log: str) -> str:
-    """The error that a step raised, without the frames above it; or why it was ended.
+    """The error that a step raised, with its place in the project; or why it was ended.
 
-    A `ProjectError` is a sentence for people, so its name is left out too.
+    A `ProjectError` is a sentence for people, so its name and its place are left out.
     """
     last = log.rstrip().rpartition("\n")[2]
     if last.startswith(NOT_ITS_OWN):
@@ -123,4 +131,15 @@ def own_error(log: str) -> str:
         start = next((i for i, line in enumerate(lines) if re.match(r"\w", line)), 0)
         lines = lines[start:]
     text = "\n".join(lines).strip() or "it printed nothing"
-    return text.removeprefix("runtime.errors.ProjectError: ")
+    if text.startswith(FOR_PEOPLE):
+        return text.removeprefix(FOR_PEOPLE)
+    return text + place(tail if traceback else "")
+
+
+def place(frames: str) -> str:
+    """The last of a traceback's frames that is the project's, in brackets; empty without one."""
+    own = list(FRAME.finditer(frames))
+    if not own:
+        return ""
+    file, line, function = own[-1].groups()
+    return f" ({file} line {line}{f', in {function}' if function else ''})"

@@ -128,8 +128,8 @@ def connect() -> docker.DockerClient:
     except ENGINE_ERRORS as error:
         named = os.environ.get("DOCKER_HOST")
         raise ProjectError(
-            f"no container engine answers{f' at DOCKER_HOST={named}' if named else ''} "
-            f"({innermost(error)}): start Docker, or set DOCKER_HOST to where yours listens, "
+            f"no container engine answers{f' at DOCKER_HOST={named}' if named else ''}"
+            f"{because(error)}: start Docker, or set DOCKER_HOST to where yours listens, "
             "Podman's socket say; without RUNNER=docker none is needed"
         ) from None
     return client
@@ -190,14 +190,16 @@ def engine_trouble(error: Exception) -> str:
         return "its container was removed from outside"
     if isinstance(error, APIError):
         return f"the container engine says: {error.explanation}"
-    return f"the container engine does not answer any more ({innermost(error)})"
+    return f"the container engine does not answer any more{because(error)}"
 
 
-def innermost(error: BaseException) -> str:
-    """What an error began with, in one line."""
+def because(error: BaseException) -> str:
+    """What an error began with, in brackets; empty where it is only that nobody listens."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    return " ".join(str(error).split())
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return ""
+    return f" ({' '.join(str(error).split())})"
 
 
 def remove(container: Container) -> None:

@@ -28,6 +28,24 @@ def folders(environment: str) -> list[Path]:
     return sorted(path for path in (artifacts(environment) / "runs").glob("*") if path.is_dir())
 
 
+def none_yet(environment: str, pipeline: str = "") -> str:
+    """That there is no run, of a pipeline or of any, and what is typed to make one."""
+    what = f"run of {pipeline}" if pipeline else "run"
+    return f"no {what} in {environment} yet: `{typed(environment, pipeline)}` makes one"
+
+
+def typed(environment: str, pipeline: str = "") -> str:
+    """The verb that runs a pipeline in an environment, training if none is named."""
+    words = ["make run"]
+    if project().environment(environment).namespace:
+        words.append("RUNNER=cluster")
+    if pipeline not in ("", "training"):
+        words.append(f"PIPELINE={pipeline}")
+    if environment != "local":
+        words.append(f"ENV={environment}")
+    return " ".join(words)
+
+
 def find(environment: str, run_id: str = "") -> Path:
     """The folder of a run that left a record: the named one, or the newest.
 
@@ -36,7 +54,7 @@ def find(environment: str, run_id: str = "") -> Path:
     """
     recorded = {path.name: path for path in folders(environment) if (path / RECORD).exists()}
     if not recorded:
-        raise ProjectError("there is no run yet: `make run` makes one")
+        raise ProjectError(none_yet(environment))
     if not run_id:
         return recorded[max(recorded)]
     if run_id not in recorded:

@@ -1,5 +1,7 @@
 """Which file needs which: read from the sources, without importing them."""
 
+import ast
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,7 @@ def steps_of(pipeline: str, root: Path = ROOT) -> list[str]:
     Raises:
         ProjectError: there is no such pipeline.
     """
-    names = project(root).pipelines
-    if pipeline not in names:
-        raise ProjectError(
-            f"there is no pipeline {pipeline!r}: PIPELINE is one of {', '.join(names)}"
-        )
+    project(root).require_pipeline(pipeline)
     waiting, seen = [f"pipelines.{pipeline}"], set()
     while waiting:
         module = waiting.pop()
@@ -63,9 +61,30 @@ def graph(root: Path = ROOT) -> Any:
             cache_dir=None,
         )
     except grimp.exceptions.SourceSyntaxError as error:
-        raise ProjectError(
-            f"{error.filename} line {error.lineno}: this is not valid Python"
-        ) from None
+        file = Path(error.filename)
+        parsed(file, root)
+        # Python of this version takes it.
+        where = _place(file, root, error.lineno)
+        raise ProjectError(f"{where}: imports cannot be read: {error.text}") from None
+    except UnicodeError as error:
+        raise ProjectError(f"{error}: save it as UTF-8") from None
+
+
+def parsed(file: Path, root: Path = ROOT) -> ast.Module:
+    """A Python file as a tree.
+
+    Raises:
+        ProjectError: it is not valid Python.
+    """
+    try:
+        return ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        line = f": {error.text.strip()}" if error.text else ""
+        raise ProjectError(f"{_place(file, root, error.lineno)}: {error.msg}{line}") from None
+
+
+def _place(file: Path, root: Path, line: int | None) -> str:
+    return os.path.relpath(file.resolve(), root.resolve()) + (f" line {line}" if line else "")
 
 
 def _file_of(module: str, root: Path) -> Path | None:

@@ -42,8 +42,8 @@ def records(
 
 
 def metrics(steps: dict[str, StepRecord]) -> dict[str, float]:
-    """All scalar metrics of a run."""
-    return {
+    """All scalar metrics of a run, by name: kfp's cache keeps them in another order."""
+    found = {
         name: value
         for step in steps.values()
         for artifact in step.artifacts.values()
@@ -51,6 +51,7 @@ def metrics(steps: dict[str, StepRecord]) -> dict[str, float]:
         for name, value in artifact.metadata.items()
         if isinstance(value, int | float)
     }
+    return dict(sorted(found.items()))
 
 
 def _written(

@@ -82,6 +82,13 @@ class Project:
         """The files of pipelines/, in alphabetical order."""
         return sorted(path.stem for path in self.root.glob("pipelines/*.py"))
 
+    def require_pipeline(self, name: str) -> None:
+        """Refuse a name that no file of pipelines/ has."""
+        if name not in self.pipelines:
+            raise ProjectError(
+                f"there is no pipeline {name!r}: PIPELINE is one of {', '.join(self.pipelines)}"
+            )
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """config/project.yaml as it stands; every section belongs to a step, or is `images`."""
@@ -116,7 +123,15 @@ class Project:
 
     def settings(self, step: str) -> Settings:
         """The checked settings of a step: its section, read by the class in its settings.py."""
-        module = importlib.import_module(f"steps.{step}.settings")
+        name = f"steps.{step}.settings"
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise ProjectError(
+                f"steps/{step}/settings.py is missing: bring it back from git"
+            ) from None
         kind = getattr(module, SETTINGS_CLASS, None)
         if kind is None:
             raise ProjectError(f"steps/{step}/settings.py must define the class {SETTINGS_CLASS}")

@@ -76,8 +76,8 @@ def newest(env: str) -> ModelRecord:
     records = _records(env)
     if not records:
         raise ProjectError(
-            f"no model is registered in {env} yet: `make run` trains one, and registers it when it "
-            "is good enough"
+            f"no model is registered in {env} yet: `{history.typed(env)}` trains one, and "
+            "registers it when it is good enough"
         )
     return records[-1]
 

@@ -35,8 +35,9 @@ def report(
     folder = history.find(env, run)
     told = Story(folder)
     values = {"run": told, "project": project().name, "team": card.TEAM}
-    pages.write(folder / CARD, "model-card.md.j2", **values)
-    pages.write(folder / PAGE, "report.html.j2", **values)
+    with screen.console.status(f"Drawing {folder.name}"):
+        pages.write(folder / CARD, "model-card.md.j2", **values)
+        pages.write(folder / PAGE, "report.html.j2", **values)
     for name in (PAGE, CARD):
         path = (folder / name).relative_to(ROOT)
         screen.console.print(f"{path.stem:<12} {path}", soft_wrap=True)

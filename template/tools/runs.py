@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from runtime.errors import ProjectError
 from tools import screen
 from tools.cluster import BY, Cluster
 from tools.compare import ago
@@ -27,7 +28,13 @@ def runs(
     stop: Annotated[str, typer.Option(help="End this one.")] = "",
 ) -> None:
     """Show the newest runs; or follow one, or end one."""
-    cluster = Cluster(env, project().environment(env))
+    environment = project().environment(env)
+    if not environment.namespace:
+        raise ProjectError(
+            f"the environment {env!r} has no cluster: choose another by ENV=; the runs of this "
+            "machine: `make compare`"
+        )
+    cluster = Cluster(env, environment)
     if stop:
         cluster.stop(cluster.find_run(stop).run_id)
         screen.what_next(f"It is being ended; `make runs ENV={env}` shows when it is over.")

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from runtime.errors import ProjectError
 from tools import screen, template
+from tools.imports import parsed
 from tools.project import ROOT, project
 
 LONGEST = 30
@@ -94,14 +95,8 @@ def refuse_known(name: str, extra_steps: tuple[str, ...]) -> None:
 
 def words(file: Path) -> set[str]:
     """What a Python file gives a meaning to: its functions, parameters, variables and imports."""
-    try:
-        tree = ast.parse(file.read_text("utf-8"))
-    except SyntaxError as error:
-        raise ProjectError(
-            f"{file.relative_to(ROOT)} line {error.lineno}: this is not valid Python"
-        ) from None
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(file)):
         match node:
             case ast.Name(id=word, ctx=ast.Store()) | ast.arg(arg=word):
                 found.add(word)
