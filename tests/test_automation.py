@@ -535,7 +535,12 @@ kind, target = sys.argv[1], sys.argv[-1]
 system = kind == "image" and (not {helps!r} or target.endswith({tag!r}))
 python = kind == "fs" and {locked!r} in open(target).read()
 found = [dict(Class="os-pkgs", Vulnerabilities=[dict(finding, PkgName="libduck")])] * system
-found += [dict(Class="lang-pkgs", Vulnerabilities=[dict(finding, PkgName={package!r})])] * python
+def packages(kind, *names):
+    listed = [dict(finding, PkgName=name) for name in names]
+    return dict(Class="lang-pkgs", Type=kind, Vulnerabilities=listed)
+found += [packages("uv", {package!r})] * python
+# What is not Python's, nobody here can lock.
+found += [packages("gobinary", "golang.org/x/net")] * (system and not {helps!r})
 print(json.dumps(dict(Results=found)))
 """
 
@@ -567,10 +572,10 @@ def test_what_is_found_is_mended(
 
             trivy.plays(FINDS.format(helps=False, **nothing))
             done = project.make("scan", "ENV=dev", PATH=trivy.path)
-            done.failed("1 known vulnerabilities are left", "train is not there to be looked at")
+            done.failed("2 known vulnerabilities are left", "train is not there to be looked at")
             assert "libduck" in done.out
             done = project.make("scan", "ENV=dev", "MEND=1", PATH=trivy.path)
-            done.failed("1 known", "the base image has no fix yet")
+            done.failed("2 known", "the base image has no fix yet")
             assert git(project.path, "status", "--porcelain") == ""
             assert not project.proposal
 
@@ -578,7 +583,13 @@ def test_what_is_found_is_mended(
             locked = version(project, "typer")
             found = {"locked": locked, "package": "typer", "tag": tag}
             trivy.plays(FINDS.format(helps=True, **found))
-            project.make("scan", "ENV=dev", "MEND=1", PATH=trivy.path).succeeded()
+            mend = ("scan", "ENV=dev", "MEND=1")
+            nowhere = f"unix://{tmp_path}/nowhere"
+            project.make(*mend, PATH=trivy.path, DOCKER_HOST=nowhere).failed("looked at or built")
+            assert git(project.path, "status", "--porcelain") == ""
+            (project.path / "team.txt").write_text("Ours, and not done yet\n", encoding="utf-8")
+            git(project.path, "add", "team.txt")
+            project.make(*mend, PATH=trivy.path).succeeded()
             said = project.proposal
             assert said["name"].startswith(f"epoch-{epoch + 1}-lock-")
             assert "Nothing that is known" in said["body.md"]
@@ -607,7 +618,11 @@ text = open(sys.argv[-1]).read() if sys.argv[1] == "fs" else ""
 names = [name for name, locked in {known!r}.items() if locked in text]
 finding = dict(VulnerabilityID="CVE-2026-1", Severity="HIGH", FixedVersion="2")
 print(json.dumps(dict(Results=[
-    dict(Class="lang-pkgs", Vulnerabilities=[dict(finding, PkgName=name) for name in names])
+    dict(
+        Class="lang-pkgs",
+        Type="uv",
+        Vulnerabilities=[dict(finding, PkgName=name) for name in names],
+    )
 ])))
 """
 

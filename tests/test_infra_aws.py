@@ -239,6 +239,10 @@ def test_aws(site: Site) -> None:
     numbers = '\nci_identity = { repository_id = "1", repository_owner_id = "2" }\n'
     values = project.path / NONPROD / "terraform.tfvars"
     values.write_text(values.read_text("utf-8") + numbers + PROMOTION, encoding="utf-8")
+    # As with the component `monitoring`, which this flavour has not.
+    payloads = project.path / "platform/payloads/Dockerfile"
+    payloads.parent.mkdir(parents=True)
+    payloads.write_text("FROM scratch\n", encoding="utf-8")
     for env in ("dev", "staging"):
         project.edit(f"config/environments/{env}.yaml", 'context: ""', 'context: ""  # ours')
     project.edit("config/environments/staging.yaml", "  retries: 1", "  node_selector: {a: b}")
@@ -311,7 +315,8 @@ def outputs(site: Site) -> None:
     assert given["cluster"]["name"] == given["cluster"]["context"] == "my-model-nonprod"
     assert given["cluster"]["endpoint"].startswith("https://")
     assert given["cluster"]["version"] == "1.35"
-    assert {"my-model-train", "my-model-serving"} <= set(given["registry"]["repositories"])
+    made = {"my-model-train", "my-model-serving", "my-model-payloads"}
+    assert made <= set(given["registry"]["repositories"])
     # What is null is not told.
     assert "metadata_db" not in given
     assert re.fullmatch(r"arn:aws:iam::\d+:role/my-model-nonprod-ci", given["ci"]["identity"])

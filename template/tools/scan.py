@@ -20,7 +20,7 @@ import typer
 from rich.table import Table
 
 from runtime.errors import ProjectError
-from tools import proposal, screen
+from tools import proposal, screen, template
 from tools.project import ROOT, project
 from tools.template import git, uv
 
@@ -36,6 +36,7 @@ WHY = """\
 # uv.lock says which version is used. A line can go once exclude-newer is later than that version.
 """
 SYSTEM = "os-pkgs"
+PYTHON = ("python-pkg", "uv")
 SECONDS = 900
 SHOWN = 40
 
@@ -51,8 +52,15 @@ class Finding:
     fixed: str
     name: str
     severity: str
+    kind: str
+    """Trivy's word for it, such as `python-pkg` in an image, `uv` in the lock file, `gobinary`."""
     system: bool
-    """Of the base image or apt.txt, not of Python's packages."""
+    """Of the base image or apt.txt."""
+
+    @property
+    def python(self) -> bool:
+        """Whether it is a package that uv locks."""
+        return self.kind in PYTHON
 
 
 def scan(
@@ -68,14 +76,19 @@ def scan(
         )
     proposal.clear()
     base = proposal.head() if mend else ""
-    if mend and (changed := git("status", "--porcelain", "--", *WRITTEN).split()[1:]):
+    if mend and (changed := written()):
         raise ProjectError(f"{changed[0]} is not committed: commit first, so that a fix is told")
     found = everything(env, severity)
     screen.console.print(table(found) if found else "Nothing that has a fix is known.")
     if mend and found:
-        found = mended(env, severity, found)
-        if changes := git("status", "--porcelain", "--", *WRITTEN).strip():
-            propose(base, found, changes)
+        try:
+            found = mended(env, severity, found)
+        except ProjectError:
+            for path in written():
+                git("checkout", "--quiet", "--", path)
+            raise
+        if paths := written():
+            propose(base, found, paths)
     if found:
         raise ProjectError(f"{len(found)} known vulnerabilities are left that have a fix somewhere")
     screen.what_next("`make images` builds what is missing.")
@@ -134,6 +147,7 @@ def scanned(where: str, severity: str, *what: str) -> list[Finding]:
             each.get("FixedVersion", ""),
             each["VulnerabilityID"],
             each.get("Severity", ""),
+            result.get("Type", ""),
             result.get("Class") == SYSTEM,
         )
         for result in json.loads(done.stdout).get("Results") or []
@@ -143,7 +157,7 @@ def scanned(where: str, severity: str, *what: str) -> list[Finding]:
 
 def mended(env: str, severity: str, found: Iterable[Finding]) -> list[Finding]:
     """Raise versions and, if that helps, the epoch; say what is left then."""
-    python = sorted({each.package for each in found if not each.system})
+    python = sorted({each.package for each in found if each.python})
     if python:
         screen.notice(f"locks newer versions of {', '.join(python)}")
         relock(severity, python, vulnerable(found))
@@ -179,14 +193,9 @@ def relock(severity: str, names: Iterable[str], locked: Sequence[str]) -> None:
     if exempted(before, held) == before:
         return
     screen.notice(f"locks versions newer than exclude-newer of {', '.join(held)}")
-    try:
-        file.write_text(exempted(before, held), encoding="utf-8")
-        upgrade(held)
-        left = vulnerable(scanned(LOCK, severity, "fs", LOCK))
-    except ProjectError:
-        file.write_text(before, encoding="utf-8")
-        raise
-    if left:
+    file.write_text(exempted(before, held), encoding="utf-8")
+    upgrade(held)
+    if left := vulnerable(scanned(LOCK, severity, "fs", LOCK)):
         helped = [name for name in held if name not in left]
         file.write_text(exempted(before, helped), encoding="utf-8")
         upgrade(held)
@@ -238,7 +247,13 @@ def exempted(text: str, names: Iterable[str]) -> str:
 
 def relocked() -> bool:
     """Whether the lock file is another one than the last commit's."""
-    return bool(git("status", "--porcelain", "--", LOCK).strip())
+    return LOCK in written()
+
+
+def written() -> list[str]:
+    """What of the files that this writes is another than the last commit's."""
+    changed = template.changes(ROOT)
+    return [path for path in WRITTEN if path in changed]
 
 
 def raised(text: str) -> str:
@@ -253,13 +268,11 @@ def raised(text: str) -> str:
     return new
 
 
-def propose(base: str, left: Sequence[Finding], changes: str) -> None:
+def propose(base: str, left: Sequence[Finding], paths: Sequence[str]) -> None:
     """Commit what was raised, and write down what a pull request needs."""
-    paths = [line[2:].strip() for line in changes.splitlines()]
     title = "Build the images again" if CONFIG in paths else "Lock newer packages"
     title += ", as fixes are out for what they hold"
-    git("add", "--", *paths)
-    git("commit", "--quiet", "--no-verify", f"--message={title}")
+    git("commit", "--quiet", "--no-verify", f"--message={title}", "--only", "--", *paths)
     lock = sha256((ROOT / LOCK).read_bytes()).hexdigest()[:8]
     after = "\n".join(f"- {line(each)}" for each in left[:SHOWN]) or "Nothing that is known."
     body = f"Found by `make scan`, and mended where it is.\n\n## Left after this\n\n{after}"
