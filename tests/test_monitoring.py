@@ -226,10 +226,9 @@ def test_the_demonstration_of_data_that_are_renamed(project: Generated) -> None:
     project.edit(data, read, f"{read}.assign(target=lambda raw: raw.pop('found'))")
     project.python(
         """
-from pathlib import Path
 from tools import drift_demo, scratch
-from tools.project import project
-folder = scratch.copy(Path("artifacts/renamed"))
+from tools.project import ROOT, project
+folder = scratch.copy(ROOT / "artifacts/renamed")
 drift_demo.prepare(folder, project().science("data").read("data/raw.csv"))
 assert scratch.run(folder, "tools.run", "--env", scratch.ENV).returncode == 0
 """
