@@ -47,7 +47,7 @@ def test_a_run_is_tracked_with_its_model(project: Generated) -> None:
 def test_a_failed_run_is_tracked_as_such(project: Generated) -> None:
     """Its state is not that of a good one."""
     project.edit("config/project.yaml", "min_rows: 100", "min_rows: 100000")
-    project.edit("config/project.yaml", "  seed: 7", "  seed: 8")
+    project.edit("config/project.yaml", "  seed: 6", "  seed: 8")
     project.make("run").failed("min_rows")
     name = project.last_run["run_id"]
     states = tracked(project, f"select status from runs where name = '{name}'")  # noqa: S608
