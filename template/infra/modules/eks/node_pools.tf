@@ -80,7 +80,7 @@ resource "aws_eks_node_group" "this" {
     local.pool_labels[each.key],
     each.value.gpu == null ? {} : { "k8s.amazonaws.com/accelerator" = each.value.gpu.type },
   )
-  tags   = local.tags
+  tags = local.tags
 
   launch_template {
     id      = aws_launch_template.nodes[each.key].id
