@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,8 +166,12 @@ def aws() -> Iterator[dict[str, str]]:
         patch.setattr(moto.eks.models, "DEFAULT_REMOTE_ACCESS", None)
         server.start()
         url = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        # All such servers of a process have one memory.
+        forget = urllib.request.Request(f"{url}/moto-api/reset", method="POST")  # noqa: S310
+        urllib.request.urlopen(forget).close()  # noqa: S310
         keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "test")
         yield {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys}
+        urllib.request.urlopen(forget).close()  # noqa: S310
         server.stop()
 
 
