@@ -29,11 +29,10 @@ def runs(
 ) -> None:
     """Show the newest runs; or follow one, or end one."""
     environment = project().environment(env)
-    if not environment.namespace:
-        raise ProjectError(
-            f"the environment {env!r} has no cluster: choose another by ENV=; the runs of this "
-            "machine: `make compare`"
-        )
+    try:
+        environment.require_cluster(env)
+    except ProjectError as error:
+        raise ProjectError(f"{error}. The runs of this machine: `make compare`") from None
     cluster = Cluster(env, environment)
     if stop:
         cluster.stop(cluster.find_run(stop).run_id)
