@@ -242,9 +242,11 @@ def test_nodes_are_like_the_step(project: Generated) -> None:
     (patch,) = spec["runtimePatches"]
     (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     template = job["template"]["spec"]["template"]
-    assert template["metadata"]["annotations"] == {
-        "sidecar.istio.io/inject": "false",
-        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    assert template["metadata"] == {
+        "annotations": {
+            "sidecar.istio.io/inject": "false",
+            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        }
     }
     for key in ("serviceAccountName", "nodeSelector", "tolerations", "imagePullSecrets"):
         assert template["spec"][key] == STEP["spec"][key]
